@@ -1,0 +1,259 @@
+"""Arrays on the host and on the device; the only file that names CuPy.
+
+Ops elsewhere are written once, in NumPy's words.  CuPy arrays answer NumPy's
+functions themselves, through ``__array_ufunc__`` (NEP 13) and
+``__array_function__`` (NEP 18), so what is left for this file is placement,
+transfers, and the few operations that the two libraries spell differently.
+
+Nothing here copies between host and device unless its name says so.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.errors import DeviceError, DtypeError, OptionError, ShapeError, unknown_name
+
+Array: TypeAlias = Any
+"""A NumPy or CuPy array.  (CuPy may be absent, so no type can name both.)"""
+
+DEVICES = ("cpu", "gpu")
+
+
+@functools.cache
+def gpu_problem() -> str | None:
+    """Say why no GPU can be used, or return None when one can.
+
+    Returns
+    -------
+    str or None
+        One line, fit to show a user: what is missing and what installs it.
+    """
+    try:
+        import cupy
+    except ImportError:
+        return 'CuPy is not installed: pip install "framework-history-workbench[gpu]"'
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return f"CuPy is installed but sees no GPU: {error}"
+    return None if count else "CuPy is installed but sees no GPU"
+
+
+def has_gpu() -> bool:
+    """Return whether arrays can be placed on ``"gpu"``."""
+    return gpu_problem() is None
+
+
+def namespace(*arrays: Array) -> ModuleType:
+    """Return the module that made these arrays: NumPy, or CuPy if any is on the GPU.
+
+    For constructors only (``zeros``, ``arange``); functions *of* an array dispatch
+    by themselves when called from NumPy.
+    """
+    cupy = sys.modules.get("cupy")  # If nobody has imported CuPy, no array is CuPy's.
+    if cupy is not None and any(isinstance(array, cupy.ndarray) for array in arrays):
+        return cupy
+    return np
+
+
+def device_of(array: Array) -> str:
+    """Return ``"gpu"`` for a CuPy array and ``"cpu"`` for everything else."""
+    return "cpu" if namespace(array) is np else "gpu"
+
+
+def check_device(device: str, where: str = "arrays") -> str:
+    """Return ``device`` if arrays can be placed on it.
+
+    Raises
+    ------
+    UnknownNameError
+        For a name other than ``"cpu"`` or ``"gpu"``.
+    DeviceError
+        For ``"gpu"`` where there is none, with the reason.
+    """
+    if device not in DEVICES:
+        raise unknown_name(where, "device", device, DEVICES)
+    if device == "gpu" and (problem := gpu_problem()):
+        raise DeviceError(where, "there is no GPU to use", given="device 'gpu'", fix=problem)
+    return device
+
+
+def to_device(array: npt.ArrayLike | Array, device: str) -> Array:
+    """Return the array on ``device``; the same object if it is there already.
+
+    Raises
+    ------
+    UnknownNameError, DeviceError
+        As :func:`check_device`.
+    """
+    check_device(device, "to_device")
+    if device == "cpu":
+        return to_host(array)
+    import cupy
+
+    return cupy.asarray(array)
+
+
+def to_host(array: npt.ArrayLike | Array) -> npt.NDArray[Any]:
+    """Return the array as NumPy's, copying from the device if it is there."""
+    return np.asarray(array.get() if device_of(array) == "gpu" else array)
+
+
+def synchronize(device: str) -> None:
+    """Wait for all work queued on ``device``; returns at once for ``"cpu"``."""
+    if device == "gpu":
+        check_device(device, "synchronize")
+        import cupy
+
+        cupy.cuda.get_current_stream().synchronize()
+
+
+def scatter_add(target: Array, index: Any, values: Array) -> None:
+    """Add ``values`` into ``target[index]`` in place; repeated indices accumulate.
+
+    This is the gradient of indexing.  ``target[index] += values`` would be wrong:
+    it keeps one addition per distinct index.
+    """
+    if namespace(target) is np:
+        np.add.at(target, index, values)
+    else:
+        import cupyx
+
+        cupyx.scatter_add(target, index, values)
+
+
+def float_dtype(dtype: npt.DTypeLike, where: str) -> np.dtype[Any]:
+    """Return ``dtype`` as a NumPy dtype, refusing everything but float32 and float64.
+
+    Raises
+    ------
+    DtypeError
+        For any other dtype, or something that names none.
+    """
+    try:
+        result = np.dtype(dtype)
+    except TypeError:
+        result = None  # type: ignore[assignment]
+    if result not in (np.float32, np.float64):
+        raise DtypeError(where, "a floating dtype is needed here", given=repr(dtype),
+                         expected="float32 or float64")  # fmt: skip
+    return result
+
+
+def pair(value: int | Sequence[int], where: str, name: str, least: int) -> tuple[int, int]:
+    """Return ``value`` as a (height, width) pair of ints, each at least ``least``.
+
+    Raises
+    ------
+    OptionError
+        If it is neither an int nor two ints, or one is too small.
+    """
+    both = (value, value) if isinstance(value, int | np.integer) else tuple(value)
+    if len(both) != 2 or not all(isinstance(n, int | np.integer) and n >= least for n in both):
+        raise OptionError(where, f"{name} is not usable", given=f"{name}={value!r}",
+                          expected=f"an int of at least {least}, or a pair of them")  # fmt: skip
+    return int(both[0]), int(both[1])
+
+
+def im2col(
+    x: Array,
+    size: int | Sequence[int],
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    *,
+    fill: float = 0.0,
+    where: str = "im2col",
+) -> Array:
+    """Lay out every window of a batch of images, without copying them.
+
+    Parameters
+    ----------
+    x : array, shape (N, C, H, W)
+    size : int or (int, int)
+        Window height and width, KH and KW, in pixels.
+    stride, padding : int or (int, int)
+        Steps between windows, and pixels of ``fill`` added on each border.
+    fill : float
+        What the border is made of: 0 for convolution, -inf for a maximum.
+    where : str
+        The op on whose behalf errors speak.
+
+    Returns
+    -------
+    array, shape (N, C, OH, OW, KH, KW)
+        A read-only strided view (of ``x``, or of its padded copy), where
+        ``OH = (H + 2 * padding - KH) // stride + 1``, and OW likewise.
+
+    Raises
+    ------
+    ShapeError
+        If ``x`` is not four-dimensional or a window is larger than the padded image.
+    OptionError
+        If size, stride or padding is not usable.
+
+    Notes
+    -----
+    The name is Caffe's.  Chellapilla, Puri and Simard (2006) first turned
+    convolution into one matrix product this way.
+    """
+    kh, kw = pair(size, where, "size", 1)
+    sh, sw = pair(stride, where, "stride", 1)
+    ph, pw = pair(padding, where, "padding", 0)
+    if x.ndim != 4:
+        raise ShapeError(where, "images come as a batch", given=f"x {x.shape}",
+                         expected="x (N, C, H, W)")  # fmt: skip
+    if ph or pw:
+        x = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), constant_values=fill)
+    n, c, h, w = x.shape
+    if kh > h or kw > w:
+        raise ShapeError(where, "the window is larger than the padded image",
+                         given=f"window ({kh}, {kw}), padded image ({h}, {w})",
+                         fix="use a smaller window or more padding")  # fmt: skip
+    oh, ow = (h - kh) // sh + 1, (w - kw) // sw + 1
+    sn, sc, sy, sx = x.strides
+    view = namespace(x).lib.stride_tricks.as_strided(
+        x, (n, c, oh, ow, kh, kw), (sn, sc, sy * sh, sx * sw, sy, sx)
+    )
+    if isinstance(view, np.ndarray):
+        view.flags.writeable = False  # Windows overlap: a write would land in several.
+    return view
+
+
+def col2im(
+    windows: Array,
+    shape: Sequence[int],
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+) -> Array:
+    """Add every window back to where :func:`im2col` took it from (its transpose).
+
+    Parameters
+    ----------
+    windows : array, shape (N, C, OH, OW, KH, KW)
+    shape : (N, C, H, W)
+        Shape of the images, without padding.
+    stride, padding : int or (int, int)
+        As given to :func:`im2col`.
+
+    Returns
+    -------
+    array, shape (N, C, H, W)
+        Each pixel holds the sum over the windows that contain it.
+    """
+    sh, sw = pair(stride, "col2im", "stride", 1)
+    ph, pw = pair(padding, "col2im", "padding", 0)
+    n, c, h, w = shape
+    oh, ow, kh, kw = windows.shape[2:]
+    padded = namespace(windows).zeros((n, c, h + 2 * ph, w + 2 * pw), windows.dtype)
+    for y in range(kh):  # One strided addition a window *position*, not a window.
+        for x in range(kw):
+            padded[:, :, y : y + sh * oh : sh, x : x + sw * ow : sw] += windows[..., y, x]
+    return padded[:, :, ph : ph + h, pw : pw + w]
