@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, TypeAlias
 
@@ -86,7 +86,7 @@ def check_device(device: str, where: str = "arrays") -> str:
     return device
 
 
-def to_device(array: npt.ArrayLike | Array, device: str) -> Array:
+def to_device(array: Array, device: str) -> Array:
     """Return the array on ``device``; the same object if it is there already.
 
     Raises
@@ -102,7 +102,7 @@ def to_device(array: npt.ArrayLike | Array, device: str) -> Array:
     return cupy.asarray(array)
 
 
-def to_host(array: npt.ArrayLike | Array) -> npt.NDArray[Any]:
+def to_host(array: Array) -> npt.NDArray[Any]:
     """Return the array as NumPy's, copying from the device if it is there."""
     return np.asarray(array.get() if device_of(array) == "gpu" else array)
 
@@ -114,6 +114,18 @@ def synchronize(device: str) -> None:
         import cupy
 
         cupy.cuda.get_current_stream().synchronize()
+
+
+def gpu_peak_bytes(work: Callable[[], object]) -> int:
+    """Return the most device memory, in bytes, that ``work`` took from a fresh pool."""
+    check_device("gpu", "gpu_peak_bytes")
+    import cupy
+
+    pool = cupy.cuda.MemoryPool()
+    with cupy.cuda.using_allocator(pool.malloc):
+        work()
+        synchronize("gpu")
+        return int(pool.total_bytes())  # A pool gives nothing back until asked to.
 
 
 def scatter_add(target: Array, index: Any, values: Array) -> None:
@@ -138,13 +150,14 @@ def float_dtype(dtype: npt.DTypeLike, where: str) -> np.dtype[Any]:
     DtypeError
         For any other dtype, or something that names none.
     """
+    refusal = DtypeError(where, "a floating dtype is needed here", given=repr(dtype),
+                         expected="float32 or float64")  # fmt: skip
     try:
         result = np.dtype(dtype)
     except TypeError:
-        result = None  # type: ignore[assignment]
+        raise refusal from None
     if result not in (np.float32, np.float64):
-        raise DtypeError(where, "a floating dtype is needed here", given=repr(dtype),
-                         expected="float32 or float64")  # fmt: skip
+        raise refusal
     return result
 
 
