@@ -1,0 +1,298 @@
+"""Elementwise primitives.  Operands broadcast as in NumPy and have one dtype.
+
+In a jvp rule ``t`` is the tangent of one argument, ``y`` the output, and ``a``,
+``b`` or ``x`` are the arguments; a rule gives the term of one argument.  In a
+transpose rule ``g`` is the gradient of the final scalar with respect to the output.
+
+Rules divide with :func:`divide` and not with ``/``: a Python scalar must give
+infinity here, as an array does, where Python itself would raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from workbench.errors import DtypeError, ShapeError
+from workbench.functional.core import (
+    PYTHON_SCALARS,
+    ZERO,
+    Linear,
+    NoRule,
+    Primitive,
+    ShapedArray,
+    Value,
+    shape_of,
+)
+from workbench.functional.primitives.rules import NOT_LINEAR, PIECEWISE_CONSTANT, linear_jvp
+from workbench.functional.primitives.shape import behind_batch, broadcast_to, undo_broadcasting
+
+Term = Callable[..., Value]
+
+
+def per_argument(*terms: Term | NoRule) -> Callable[..., tuple[Value, Value]]:
+    """Build a jvp rule from one term an argument: ``term(t, y, *primals, **params)``.
+
+    Terms of arguments whose tangent is zero are not computed.
+    """
+
+    def jvp(
+        primitive: Primitive,
+        primals: Sequence[Value],
+        tangents: Sequence[Value],
+        params: dict[str, Any],
+    ) -> tuple[Value, Value]:
+        y, total = primitive(*primals, **params), ZERO
+        for term, t in zip(terms, tangents, strict=True):
+            if t is not ZERO and not isinstance(term, NoRule):
+                part = term(t, y, *primals, **params)
+                total = part if total is ZERO else add(total, part)
+        if total is not ZERO and shape_of(total) != shape_of(y):
+            total = broadcast_to(total, shape=shape_of(y))  # The only tangent was a smaller one.
+        return y, total
+
+    return jvp
+
+
+def _batch(
+    primitive: Primitive,
+    values: Sequence[Value],
+    mapped: Sequence[bool],
+    size: int,
+    params: dict[str, Any],
+) -> Value:
+    ndim = max(len(shape_of(x)) - mine for x, mine in zip(values, mapped, strict=True))
+    aligned = [behind_batch(x, ndim) if mine else x for x, mine in zip(values, mapped, strict=True)]
+    return primitive(*aligned, **params)
+
+
+def _abstract(name: str, operands: slice, result: type | None) -> Callable[..., ShapedArray]:
+    def abstract(*avals: ShapedArray, **params: Any) -> ShapedArray:
+        try:
+            shape = np.broadcast_shapes(*(aval.shape for aval in avals))
+        except ValueError:
+            raise ShapeError(
+                name, "the shapes do not broadcast together", given=", ".join(map(str, avals)),
+                expected="equal lengths, or 1, counted from the last axis",
+            ) from None  # fmt: skip
+        dtype = avals[-1].dtype
+        if any(aval.dtype != dtype for aval in avals[operands]):
+            raise DtypeError(name, "a primitive takes operands of one dtype",
+                             given=", ".join(map(str, avals)),
+                             fix=f"functional.numpy.{name} promotes them")  # fmt: skip
+        return ShapedArray(shape, result or dtype, all(aval.weak_type for aval in avals))
+
+    return abstract
+
+
+def elementwise(
+    name: str,
+    impl: Callable[..., Value],
+    *terms: Term | NoRule,
+    transpose: Callable[..., tuple[Value, ...]] | NoRule = NOT_LINEAR,
+    operands: slice = slice(None),
+    result: type | None = None,
+) -> Primitive:
+    """Declare an elementwise primitive.
+
+    Parameters
+    ----------
+    name, impl
+        As :class:`Primitive`.
+    *terms
+        The terms of its jvp, one an argument; a single NoRule if it has none at all.
+    transpose
+        As :class:`Primitive`.
+    operands : slice
+        The arguments that must share a dtype.
+    result : type, optional
+        The dtype of the result, where it is not theirs.
+    """
+    no_jvp = isinstance(terms[0], NoRule) and len(terms) == 1
+    return Primitive(
+        name,
+        impl=impl,
+        abstract=_abstract(name, operands, result),
+        jvp=terms[0] if no_jvp else per_argument(*terms),
+        batch=_batch,
+        transpose=transpose,
+        elementwise=True,
+    )
+
+
+def _to(x: Any, g: Value) -> Value:
+    """Return the cotangent of one operand, None where the operation is not linear in it."""
+    return undo_broadcasting(g, x.aval.shape) if isinstance(x, Linear) else None
+
+
+# Arithmetic
+
+add: Primitive = elementwise(
+    "add", np.add, lambda t, y, a, b: t, lambda t, y, a, b: t,
+    transpose=lambda g, a, b: (_to(a, g), _to(b, g)),
+)  # fmt: skip
+negative: Primitive = elementwise(
+    "negative", np.negative, lambda t, y, x: negative(t),
+    transpose=lambda g, x: (negative(g),),
+)  # fmt: skip
+subtract: Primitive = elementwise(
+    "subtract", np.subtract, lambda t, y, a, b: t, lambda t, y, a, b: negative(t),
+    transpose=lambda g, a, b: (_to(a, g), _to(b, negative(g)) if isinstance(b, Linear) else None),
+)  # fmt: skip
+multiply: Primitive = elementwise(
+    "multiply", np.multiply, lambda t, y, a, b: t * b, lambda t, y, a, b: a * t,
+    transpose=lambda g, a, b: (_to(a, g * b), None) if isinstance(a, Linear)
+    else (None, _to(b, a * g)),
+)  # fmt: skip
+divide: Primitive = elementwise(
+    "divide", np.divide,
+    lambda t, y, a, b: divide(t, b),
+    lambda t, y, a, b: negative(t * divide(y, b)),
+    transpose=lambda g, a, b: (_to(a, divide(g, b)), None),
+)  # fmt: skip
+
+
+def _integer_power(x: Value, *, exponent: int) -> Value:
+    return np.square(x) if exponent == 2 else np.power(x, exponent)
+
+
+integer_power: Primitive = elementwise(
+    "integer_power", _integer_power,
+    lambda t, y, x, exponent: t * (exponent * integer_power(x, exponent=exponent - 1))
+    if exponent else full_like(x, fill_value=0),
+)  # fmt: skip
+
+
+def _power_by_base(t: Value, y: Value, a: Value, b: Value) -> Value:
+    zero = full_like(b, fill_value=0)
+    # a ** -1 would be infinite at a = 0 for the power 0, whose derivative is 0.
+    lower = power(a, select(equal(b, zero), full_like(b, fill_value=1), b - 1))
+    return t * (b * lower)
+
+
+def _power_by_exponent(t: Value, y: Value, a: Value, b: Value) -> Value:
+    # 0 ** b stays 0 for every b > 0, though log 0 is infinite.
+    safe = select(equal(a, full_like(a, fill_value=0)), full_like(a, fill_value=1), a)
+    return t * (log(safe) * y)
+
+
+power: Primitive = elementwise("power", np.power, _power_by_base, _power_by_exponent)
+
+# Exponentials and trigonometry
+
+exp: Primitive = elementwise("exp", np.exp, lambda t, y, x: t * y)
+expm1: Primitive = elementwise("expm1", np.expm1, lambda t, y, x: t * (y + 1))
+log: Primitive = elementwise("log", np.log, lambda t, y, x: divide(t, x))
+log1p: Primitive = elementwise("log1p", np.log1p, lambda t, y, x: divide(t, x + 1))
+sqrt: Primitive = elementwise("sqrt", np.sqrt, lambda t, y, x: divide(t, 2 * y))
+sin: Primitive = elementwise("sin", np.sin, lambda t, y, x: t * cos(x))
+cos: Primitive = elementwise("cos", np.cos, lambda t, y, x: negative(t * sin(x)))
+tanh: Primitive = elementwise("tanh", np.tanh, lambda t, y, x: t * (1 - y * y))
+
+
+def _sigmoid(x: Value) -> Value:
+    e = np.exp(-np.abs(x))  # Never overflows, and keeps all digits of small results.
+    return np.where(np.greater_equal(x, 0), np.ones_like(e), e) / (1 + e)
+
+
+sigmoid: Primitive = elementwise("sigmoid", _sigmoid, lambda t, y, x: t * (y * (1 - y)))
+
+# Pieces
+
+absolute: Primitive = elementwise("absolute", np.absolute, lambda t, y, x: t * sign(x))
+sign: Primitive = elementwise("sign", np.sign, PIECEWISE_CONSTANT)
+
+
+def _share(t: Value, y: Value, wins: Value, ties: Value) -> Value:
+    """Give the tangent to the operand that wins, and half of it where both do."""
+    return select(wins, t, select(ties, t * 0.5, full_like(y, fill_value=0)))
+
+
+maximum: Primitive = elementwise(
+    "maximum", np.maximum,
+    lambda t, y, a, b: _share(t, y, greater(a, b), equal(a, b)),
+    lambda t, y, a, b: _share(t, y, greater(b, a), equal(a, b)),
+)  # fmt: skip
+minimum: Primitive = elementwise(
+    "minimum", np.minimum,
+    lambda t, y, a, b: _share(t, y, less(a, b), equal(a, b)),
+    lambda t, y, a, b: _share(t, y, less(b, a), equal(a, b)),
+)  # fmt: skip
+
+
+def _select_transpose(g: Value, condition: Value, a: Any, b: Any) -> tuple[Value, ...]:
+    zero = full_like(g, fill_value=0)
+    return (
+        None,
+        _to(a, select(condition, g, zero)) if isinstance(a, Linear) else None,
+        _to(b, select(condition, zero, g)) if isinstance(b, Linear) else None,
+    )
+
+
+select: Primitive = elementwise(
+    "select", np.where,
+    NoRule("the condition is boolean"),
+    lambda t, y, condition, a, b: select(condition, t, full_like(y, fill_value=0)),
+    lambda t, y, condition, a, b: select(condition, full_like(y, fill_value=0), t),
+    transpose=_select_transpose, operands=slice(1, None),
+)  # fmt: skip
+
+greater: Primitive = elementwise("greater", np.greater, PIECEWISE_CONSTANT, result=bool)
+greater_equal: Primitive = elementwise(
+    "greater_equal", np.greater_equal, PIECEWISE_CONSTANT, result=bool
+)
+less: Primitive = elementwise("less", np.less, PIECEWISE_CONSTANT, result=bool)
+less_equal: Primitive = elementwise("less_equal", np.less_equal, PIECEWISE_CONSTANT, result=bool)
+equal: Primitive = elementwise("equal", np.equal, PIECEWISE_CONSTANT, result=bool)
+not_equal: Primitive = elementwise("not_equal", np.not_equal, PIECEWISE_CONSTANT, result=bool)
+
+# Constants and types
+
+full_like: Primitive = elementwise(
+    "full_like", np.full_like, NoRule("does not depend on its argument")
+)
+stop_gradient: Primitive = elementwise(
+    "stop_gradient", lambda x: x, NoRule("declared to be a constant, which is its purpose")
+)
+
+
+DType = np.dtype[Any] | type
+"""What to convert to: a dtype, or Python's own bool, int, float, which stay weak."""
+
+
+def _convert(x: Value, *, dtype: DType) -> Value:
+    if isinstance(dtype, type):
+        return dtype(x)
+    return dtype.type(x) if type(x) in PYTHON_SCALARS else x.astype(dtype)
+
+
+def _convert_jvp(
+    primitive: Primitive,
+    primals: Sequence[Value],
+    tangents: Sequence[Value],
+    params: dict[str, Any],
+) -> tuple[Value, Value]:
+    kind = np.dtype(params["dtype"]).kind
+    if kind == "c" and tangents[0] is not ZERO:
+        raise DtypeError("convert_dtype", "complex values cannot be differentiated",
+                         given=str(params["dtype"]), expected="real floating point")  # fmt: skip
+    if kind != "f":
+        return primitive(*primals, **params), ZERO  # Rounding to integers is piecewise constant.
+    return linear_jvp(primitive, primals, tangents, params)
+
+
+def _convert_transpose(g: Value, x: Linear, *, dtype: DType) -> tuple[Value, ...]:
+    back = x.aval.dtype
+    return (convert_dtype(g, dtype=type(back.type(0).item()) if x.aval.weak_type else back),)
+
+
+convert_dtype: Primitive = Primitive(
+    "convert_dtype",
+    impl=_convert,
+    abstract=lambda x, *, dtype: ShapedArray(x.shape, dtype, isinstance(dtype, type)),
+    jvp=_convert_jvp,
+    batch=_batch,
+    transpose=_convert_transpose,
+)

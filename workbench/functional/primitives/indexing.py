@@ -1,0 +1,205 @@
+"""Primitives that read and write parts of arrays, in pairs of transposes.
+
+``slice`` and ``pad`` belong together, as do ``gather`` and ``scatter_add``: what one
+reads, the other adds into zeros.  ``concatenate`` is undone by slices.  ``x[index]``
+in all of NumPy's forms is made of these in :mod:`workbench.functional.numpy.indexing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from workbench import arrays
+from workbench.errors import ShapeError
+from workbench.functional.core import (
+    ZERO,
+    Linear,
+    Primitive,
+    ShapedArray,
+    Value,
+    get_aval,
+    shape_of,
+)
+from workbench.functional.primitives.creation import iota
+from workbench.functional.primitives.elementwise import full_like
+from workbench.functional.primitives.rules import batch_with, linear_jvp
+from workbench.functional.primitives.shape import all_mapped, broadcast_to, move_axis, reshape
+
+Index = tuple[tuple[int, int | None, int], ...]
+"""A (start, stop, step) for each axis; stop is None where a negative step runs off the front."""
+
+
+def _slices(index: Index) -> tuple[slice, ...]:
+    return tuple([slice(*each) for each in index])
+
+
+def _pad_impl(x: Value, *, index: Index, shape: tuple[int, ...]) -> Value:
+    y = arrays.namespace(x).zeros(shape, x.dtype)
+    y[_slices(index)] = x
+    return y
+
+
+slice_: Primitive = Primitive(
+    "slice",
+    impl=lambda x, *, index: x[_slices(index)],
+    abstract=lambda x, *, index: ShapedArray(
+        tuple(len(range(*s.indices(n))) for s, n in zip(_slices(index), x.shape, strict=True)),
+        x.dtype,
+    ),
+    jvp=linear_jvp,
+    batch=batch_with(lambda size, index: {"index": ((0, size, 1), *index)}),
+    transpose=lambda g, x, index: (pad(g, index=index, shape=x.aval.shape),),
+)
+
+pad: Primitive = Primitive(
+    "pad",
+    impl=_pad_impl,
+    abstract=lambda x, *, index, shape: ShapedArray(shape, x.dtype),
+    jvp=linear_jvp,
+    batch=batch_with(
+        lambda size, index, shape: {"index": ((0, size, 1), *index), "shape": (size, *shape)}
+    ),
+    transpose=lambda g, x, index, shape: (slice_(g, index=index),),
+)
+
+
+def _gather_abstract(x: ShapedArray, *indices: ShapedArray) -> ShapedArray:
+    if len(indices) > x.ndim:
+        raise ShapeError("gather", "more indices than axes",
+                         given=f"{x}, {len(indices)} indices")  # fmt: skip
+    return ShapedArray((*indices[0].shape, *x.shape[len(indices) :]), x.dtype)
+
+
+def _with_batch_index(
+    indices: Sequence[Value], mapped: Sequence[bool], size: int
+) -> tuple[Value, ...]:
+    """Return indices that pick each example's own part of a batched array."""
+    full = all_mapped(indices, mapped, size)
+    shape = shape_of(full[0])
+    own = reshape(iota(size=size, dtype=np.dtype(np.intp)), shape=(size, *(1,) * (len(shape) - 1)))
+    return broadcast_to(own, shape=shape), *full
+
+
+def _gather_batch(
+    primitive: Primitive,
+    values: Sequence[Value],
+    mapped: Sequence[bool],
+    size: int,
+    params: dict[str, Any],
+) -> Value:
+    x, *indices = values
+    if not mapped[0]:
+        return primitive(x, *all_mapped(indices, mapped[1:], size))
+    if any(mapped[1:]):
+        return primitive(x, *_with_batch_index(indices, mapped[1:], size))
+    # The batch steps behind the indexed axes, and comes out behind the index's own.
+    y = primitive(move_axis(x, 0, len(indices)), *indices)
+    return move_axis(y, len(shape_of(indices[0])), 0)
+
+
+gather: Primitive = Primitive(
+    "gather",  # x[i, j, ...] for integer arrays of one shape, on the leading axes
+    impl=lambda x, *indices: x[indices],
+    abstract=_gather_abstract,
+    jvp=linear_jvp,
+    batch=_gather_batch,
+    transpose=lambda g, x, *indices: (
+        scatter_add(g, *indices, shape=x.aval.shape),
+        *(None,) * len(indices),
+    ),
+)
+
+
+def _scatter_add_impl(x: Value, *indices: Value, shape: tuple[int, ...]) -> Value:
+    y = arrays.namespace(x).zeros(shape, x.dtype)
+    arrays.scatter_add(y, indices, x)
+    return y
+
+
+def _scatter_add_batch(
+    primitive: Primitive,
+    values: Sequence[Value],
+    mapped: Sequence[bool],
+    size: int,
+    params: dict[str, Any],
+) -> Value:
+    shape = params["shape"]
+    x, *indices = values
+    if any(mapped[1:]):
+        x = x if mapped[0] else all_mapped([x], [False], size)[0]
+        own = _with_batch_index(indices, mapped[1:], size)
+        return primitive(x, *own, shape=(size, *shape))
+    count = len(indices)
+    y = primitive(
+        move_axis(x, 0, len(shape_of(indices[0]))),
+        *indices,
+        shape=(*shape[:count], size, *shape[count:]),
+    )
+    return move_axis(y, count, 0)
+
+
+scatter_add: Primitive = Primitive(
+    "scatter_add",  # zeros of a shape, with x added at [i, j, ...]; repeated indices accumulate
+    impl=_scatter_add_impl,
+    abstract=lambda x, *indices, shape: ShapedArray(shape, x.dtype),
+    jvp=linear_jvp,
+    batch=_scatter_add_batch,
+    transpose=lambda g, x, *indices, shape: (gather(g, *indices), *(None,) * len(indices)),
+)
+
+
+def _concatenate_abstract(*xs: ShapedArray, axis: int) -> ShapedArray:
+    rests = {(*x.shape[:axis], *x.shape[axis + 1 :]) for x in xs}
+    if len(rests) != 1 or any(x.ndim != xs[0].ndim for x in xs):
+        raise ShapeError("concatenate", f"the arrays differ elsewhere than along axis {axis}",
+                         given=", ".join(map(str, xs)),
+                         expected="equal lengths of all other axes")  # fmt: skip
+    total = sum(x.shape[axis] for x in xs)
+    return ShapedArray((*xs[0].shape[:axis], total, *xs[0].shape[axis + 1 :]), xs[0].dtype)
+
+
+def _concatenate_jvp(
+    primitive: Primitive,
+    primals: Sequence[Value],
+    tangents: Sequence[Value],
+    params: dict[str, Any],
+) -> tuple[Value, Value]:
+    full = [
+        full_like(x, fill_value=0) if t is ZERO else t
+        for x, t in zip(primals, tangents, strict=True)
+    ]
+    return primitive(*primals, **params), primitive(*full, **params)
+
+
+def _concatenate_batch(
+    primitive: Primitive,
+    values: Sequence[Value],
+    mapped: Sequence[bool],
+    size: int,
+    params: dict[str, Any],
+) -> Value:
+    return primitive(*all_mapped(values, mapped, size), axis=params["axis"] + 1)
+
+
+def _concatenate_transpose(g: Value, *xs: Any, axis: int) -> tuple[Value, ...]:
+    start, parts = 0, []
+    for x in xs:
+        stop = start + (x.aval if isinstance(x, Linear) else get_aval(x)).shape[axis]
+        index = [(0, n, 1) for n in shape_of(g)]
+        index[axis] = (start, stop, 1)
+        parts.append(slice_(g, index=tuple(index)) if isinstance(x, Linear) else None)
+        start = stop
+    return tuple(parts)
+
+
+concatenate: Primitive = Primitive(
+    "concatenate",
+    impl=lambda *xs, axis: np.concatenate(xs, axis),
+    abstract=_concatenate_abstract,
+    jvp=_concatenate_jvp,
+    batch=_concatenate_batch,
+    transpose=_concatenate_transpose,
+)
