@@ -260,11 +260,29 @@ def col2im(
     -------
     array, shape (N, C, H, W)
         Each pixel holds the sum over the windows that contain it.
+
+    Raises
+    ------
+    ShapeError
+        If im2col would not make windows of this shape from such images.
+    OptionError
+        If stride or padding is not usable.
     """
     sh, sw = pair(stride, "col2im", "stride", 1)
     ph, pw = pair(padding, "col2im", "padding", 0)
+    if windows.ndim != 6 or len(shape) != 4:
+        raise ShapeError("col2im", "the number of axes is wrong",
+                         given=f"windows {windows.shape}, shape {tuple(shape)}",
+                         expected="windows (N, C, OH, OW, KH, KW), shape (N, C, H, W)")  # fmt: skip
     n, c, h, w = shape
     oh, ow, kh, kw = windows.shape[2:]
+    made = (n, c, (h + 2 * ph - kh) // sh + 1, (w + 2 * pw - kw) // sw + 1, kh, kw)
+    if windows.shape != made:
+        raise ShapeError("col2im", "the windows are not those of such images",
+                         given=f"windows {windows.shape}, shape {tuple(shape)}, "
+                         f"stride {(sh, sw)}, padding {(ph, pw)}",
+                         expected=f"windows {made}",
+                         fix="give the shape, stride and padding that im2col was given")  # fmt: skip
     padded = namespace(windows).zeros((n, c, h + 2 * ph, w + 2 * pw), windows.dtype)
     for y in range(kh):  # One strided addition a window *position*, not a window.
         for x in range(kw):
