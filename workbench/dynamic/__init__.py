@@ -1,0 +1,28 @@
+"""Era 3: define-by-run.  The graph is the history of the computation.
+
+Chainer (2015) and then PyTorch (2017) record each operation while Python runs it, and
+differentiate by walking the record backwards: the model's own ``if`` and ``for`` are the
+structure of the graph.
+
+A reading order: ``tensor`` (what flows), ``function`` (how a call is recorded), ``engine``
+(how the record is unwound), ``ops`` (each gradient under its forward), ``versions`` (what
+keeps in-place edits honest), ``nn`` and ``optim``.
+"""
+
+from workbench.dynamic import nn, ops, optim
+from workbench.dynamic.engine import Record, grad, graph
+from workbench.dynamic.function import Function
+from workbench.dynamic.tensor import Tensor, no_grad, tensor
+
+__all__ = [
+    "Function",
+    "Record",
+    "Tensor",
+    "grad",
+    "graph",
+    "nn",
+    "no_grad",
+    "ops",
+    "optim",
+    "tensor",
+]

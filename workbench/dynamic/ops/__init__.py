@@ -1,0 +1,180 @@
+"""Every differentiable operation, by NumPy's name where NumPy has one.
+
+Given a tensor they answer with a tensor, and record; given only arrays they answer with
+an array, which is how one spelling of ``backward`` serves both orders.  Operators and
+methods of :class:`~workbench.dynamic.tensor.Tensor` are attached here, once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+# fmt: off
+# isort: off
+from workbench import arrays
+from workbench.arrays import Array
+from workbench.dynamic import versions
+from workbench.dynamic.function import Function
+from workbench.dynamic.ops.elementwise import (
+    absolute, add, astype, cos, divide, equal, exp, expm1, greater, greater_equal, less, less_equal,
+    log, log1p, maximum, minimum, multiply, negative, not_equal, positive, power, relu, sigmoid,
+    sign, sin, sqrt, square, subtract, tanh, values, where,
+)
+from workbench.dynamic.ops.linear import (
+    affine, avg_pool2d, col2im, conv2d, im2col, matmul, max_pool2d,
+)
+from workbench.dynamic.ops.losses import (
+    dropout, embedding, mean_squared_error, softmax_cross_entropy,
+)
+from workbench.dynamic.ops.reductions import (
+    argmax, log_softmax, logsumexp, max, mean, min, softmax, sum,
+)
+from workbench.dynamic.ops.shapes import (
+    SetItem, broadcast_to, clean_index, concatenate, expand_dims, getitem, reshape, squeeze,
+    transpose,
+)
+from workbench.dynamic.tensor import Tensor, mode
+from workbench.errors import DtypeError, GraphError, ShapeError
+# isort: on
+# fmt: on
+
+_STEP = "a step function: its derivative is 0 wherever it has one"
+
+NO_GRADIENT = {
+    "greater": _STEP,
+    "greater_equal": _STEP,
+    "less": _STEP,
+    "less_equal": _STEP,
+    "equal": _STEP,
+    "not_equal": _STEP,
+    "argmax": "an index: it does not change when x changes a little",
+}
+"""The operations without a gradient, each with the reason."""
+
+
+class ToDevice(Function):
+    """The same numbers on another device."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Array, device: str) -> Array:
+        ctx.source = arrays.device_of(x)
+        return arrays.to_device(x, device)
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return to_device(g, ctx.source)
+
+
+def to_device(x: Any, device: str) -> Any:
+    """Return x on ``device``, ``"cpu"`` or ``"gpu"``; x itself if it is there.
+
+    Raises
+    ------
+    UnknownNameError, DeviceError
+        If there is no such device.
+    """
+    arrays.check_device(device, "to")
+    return x if arrays.device_of(values(x)) == device else ToDevice.apply(x, device)
+
+
+def _begin_edit(x: Tensor, v: Any, op: str) -> bool:
+    """Return whether an in-place edit of x has to be recorded; refuse it where it cannot be."""
+    if not (mode.enabled and (x.requires_grad or (isinstance(v, Tensor) and v.requires_grad))):
+        return False
+    if x.requires_grad and x.node is None:
+        raise GraphError(op, "a leaf that requires a gradient was about to be edited in place",
+                         given=f"a leaf of shape {x.shape}",
+                         fix="edit it under `with dynamic.no_grad():`, or compute a new "
+                         "tensor")  # fmt: skip
+    if not x.requires_grad:
+        x.data = x.data.copy()  # Constant views taken so far stay constant.
+    elif x.data.base is not None:
+        raise GraphError(op, "an in-place edit of a view cannot be recorded",
+                         given=f"a view of shape {x.shape}, made by {x.node.name}",
+                         fix="write y = y + v; or assign to the whole: x[index] = "
+                         "x[index] + v")  # fmt: skip
+    return True
+
+
+def _end_edit(x: Tensor, result: Tensor, recorded: bool) -> None:
+    versions.mark(x.data, recorded)
+    if recorded:
+        x.node, x.requires_grad = result.node, True
+
+
+def setitem(x: Tensor, index: Any, v: Any) -> None:
+    """Write v into x[index], in place; recorded where a gradient depends on it."""
+    index = clean_index(index)
+    recorded = _begin_edit(x, v, "x[...] = v")
+    _end_edit(x, SetItem.apply(x, index, v), recorded)
+
+
+def _in_place(op: Any, symbol: str) -> Any:
+    def edit(x: Tensor, v: Any) -> Tensor:
+        recorded = _begin_edit(x, v, symbol)
+        y = op(x, v)
+        if y.shape != x.shape:
+            raise ShapeError(symbol, "the result does not fit into x",
+                             given=f"x {x.shape}, v {values(v).shape}",
+                             expected=f"a v that broadcasts to {x.shape}")  # fmt: skip
+        if y.dtype != x.dtype:
+            raise DtypeError(symbol, "the result does not fit into x", given=f"{y.dtype}",
+                             expected=f"{x.dtype}, the dtype of x")  # fmt: skip
+        x.data[...] = y.data
+        _end_edit(x, y, recorded)
+        return x
+
+    return edit
+
+
+def _reflected(op: Any) -> Any:
+    return lambda x, y: op(y, x)
+
+
+def _attach() -> None:
+    """Give Tensor its operators and methods."""
+    for name, op, symbol in (
+        ("add", add, "+="),
+        ("sub", subtract, "-="),
+        ("mul", multiply, "*="),
+        ("truediv", divide, "/="),
+        ("pow", power, "**="),
+        ("matmul", matmul, None),
+    ):
+        setattr(Tensor, f"__{name}__", op)
+        setattr(Tensor, f"__r{name}__", _reflected(op))
+        if symbol:
+            setattr(Tensor, f"__i{name}__", _in_place(op, symbol))
+    others: dict[str, Any] = {
+        "__neg__": negative, "__pos__": positive, "__abs__": absolute,
+        "__lt__": less, "__le__": less_equal, "__gt__": greater, "__ge__": greater_equal,
+        "__eq__": equal, "__ne__": not_equal,
+        "__getitem__": getitem, "__setitem__": setitem,
+        "T": property(transpose), "to": to_device,
+        "reshape": lambda x, *shape: reshape(x, _one(shape)),
+        "transpose": lambda x, *axes: transpose(x, _one(axes) if axes else None),
+    }  # fmt: skip
+    for method in ("sum", "mean", "max", "min", "argmax", "squeeze", "astype",
+                   "exp", "log", "sqrt", "tanh", "sigmoid", "relu"):  # fmt: skip
+        others[method] = globals()[method]
+    for name, op in others.items():
+        setattr(Tensor, name, op)
+
+
+def _one(given: tuple[Any, ...]) -> Any:
+    """Return the lengths or axes of a method that takes them apart or in a tuple."""
+    return given[0] if len(given) == 1 else given
+
+
+_attach()
+
+__all__ = [
+    "NO_GRADIENT", "absolute", "add", "affine", "argmax", "astype", "avg_pool2d", "broadcast_to",
+    "col2im", "concatenate", "conv2d", "cos", "divide", "dropout", "embedding", "equal", "exp",
+    "expand_dims", "expm1", "getitem", "greater", "greater_equal", "im2col", "less", "less_equal",
+    "log", "log1p", "log_softmax", "logsumexp", "matmul", "max", "max_pool2d", "maximum", "mean",
+    "mean_squared_error", "min", "minimum", "multiply", "negative", "not_equal", "positive",
+    "power", "relu", "reshape", "setitem", "sigmoid", "sign", "sin", "softmax",
+    "softmax_cross_entropy", "sqrt", "square", "squeeze", "subtract", "sum", "tanh", "to_device",
+    "transpose", "where",
+]  # fmt: skip
