@@ -1,0 +1,263 @@
+"""The command line: ``workbench compare``, ``bench``, ``doctor``.
+
+Rooms are imported by the command that needs them, so ``workbench --help`` and shell
+completion answer at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from workbench import __version__
+from workbench.errors import OptionError, UnknownNameError, WorkbenchError
+
+EXIT_DISAGREE = 1
+EXIT_FAILED = 1
+EXIT_USAGE = 2  # As every command line answers a misspelt option.
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count.
+
+app = typer.Typer(
+    name="workbench",
+    help="One model, four generations of deep-learning framework, side by side.",
+    epilog="Start with: workbench compare",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn our own errors and Ctrl-C into a line and an exit status, not a traceback."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except WorkbenchError as error:
+            typer.echo(f"error: {error}", err=True)
+            usage = isinstance(error, OptionError | UnknownNameError)
+            raise typer.Exit(EXIT_USAGE if usage else EXIT_FAILED) from None
+        except KeyboardInterrupt:
+            typer.echo(f"interrupted: {command.__name__} stopped; nothing was written", err=True)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+
+    return wrapped
+
+
+def show_version(asked: bool) -> None:
+    """Print the version and leave."""
+    if asked:
+        typer.echo(f"workbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Say the version."),
+    ] = False,
+) -> None:
+    """One model, four generations of deep-learning framework, side by side."""
+
+
+def starting_with(names: Callable[[], list[str]]) -> Callable[[str], list[str]]:
+    """Return a shell completion over names that are looked up when asked for."""
+    return lambda incomplete: [name for name in names() if name.startswith(incomplete)]
+
+
+def case_names() -> list[str]:
+    """Return the cases of `workbench compare`."""
+    from workbench.compare import CASES
+
+    return list(CASES)
+
+
+def era_names() -> list[str]:
+    """Return the eras, oldest first."""
+    from workbench.compare import ERAS
+
+    return list(ERAS)
+
+
+def workload_names() -> list[str]:
+    """Return the workloads of `workbench bench`."""
+    from workbench.compare.workloads import WORKLOADS
+
+    return list(WORKLOADS)
+
+
+def split(values: list[str] | None) -> list[str] | None:
+    """Take ``--eras a,b`` and ``--eras a --eras b`` alike."""
+    if values is None:
+        return None
+    return [name.strip() for value in values for name in value.split(",") if name.strip()]
+
+
+def consoles() -> tuple[Any, Any]:
+    """Return consoles for results and for progress; the second leaves pipes clean."""
+    from rich.console import Console
+
+    # A table in a file or a pipe should not be cut to a terminal it never sees.
+    width = None if sys.stdout.isatty() else 140
+    return Console(width=width, highlight=False), Console(stderr=True)
+
+
+def write_json(target: str, value: dict[str, Any]) -> None:
+    """Write JSON to a file, whole or not at all, or to the standard output for ``-``."""
+    text = json.dumps(value, indent=2) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+        return
+    from workbench.files import atomic_write
+
+    atomic_write(Path(target), text)
+
+
+JSON_OPTION = typer.Option("--json", metavar="FILE", help="Write the rows here; - for stdout.")
+
+
+@app.command()
+@plain_errors
+def compare(
+    case: Annotated[
+        str,
+        typer.Argument(
+            help="digits-mlp, mnist-mlp, logistic or digits-cnn.",
+            autocompletion=starting_with(case_names),
+        ),
+    ] = "digits-mlp",
+    eras: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Eras to run, separated by commas.  [default: all four]",
+            metavar="ERA,...",
+            autocompletion=starting_with(era_names),
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", help="Training steps.  [default: the case's]")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float64 or float32.")] = "float64",
+    json_file: Annotated[str | None, JSON_OPTION] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a page with programs and figures.")
+    ] = None,
+) -> None:
+    """Train the same network in each era and compare what comes out.
+
+    Same first weights, same batches. Shows gradients, loss, accuracy, time, memory
+    and the lines each era asked of its users. Exit status 1 if the eras disagree.
+    """  # fmt: skip
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from workbench import compare as room
+    from workbench.compare.runner import check_eras
+    from workbench.compare.table import table
+
+    room.case(case)  # Refused before any bar is drawn.
+    names = check_eras(split(eras))
+    out, err = consoles()
+    columns = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(),
+               TextColumn("steps"))  # fmt: skip
+    with Progress(*columns, console=err) as bars:
+        tasks = {era: bars.add_task(era, total=None) for era in names}
+
+        def progress(era: str, done: int, total: int) -> None:
+            bars.update(tasks[era], completed=done, total=total)
+
+        result = room.run(case, names, steps=steps, dtype=dtype, device=device, progress=progress)
+    if json_file != "-":
+        out.print(table(result))
+    if report is not None:
+        from workbench.compare.report import write_report
+
+        err.print(f"report: {write_report(result, report)}", soft_wrap=True)
+    if json_file is not None:
+        write_json(
+            json_file,
+            {
+                "header": result.header,
+                "rows": result.rows,
+                "agree": result.agree,
+                "disagreements": result.disagreements,
+            },
+        )
+    if result.agree:
+        err.print(f"The eras agree within {result.tolerance:.0e}.")
+        return
+    err.print(f"[bold red]The eras do not agree within {result.tolerance:.0e}:")
+    for line in result.disagreements:
+        err.print(f"  {line}", markup=False, soft_wrap=True)
+    raise typer.Exit(EXIT_DISAGREE)
+
+
+@app.command()
+@plain_errors
+def bench(
+    workloads: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Workloads to run.  [default: all]",
+            metavar="[WORKLOAD]...",
+            autocompletion=starting_with(workload_names),
+        ),
+    ] = None,
+    peers: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Peers to run against, separated by commas.  [default: all]", metavar="PEER,..."
+        ),
+    ] = None,
+    repetitions: Annotated[int, typer.Option(metavar="N", help="Timed batches a side.")] = 9,
+    json_file: Annotated[str | None, JSON_OPTION] = None,
+) -> None:
+    """Time the engines against each other and against what you would use instead.
+
+    Each figure is a ratio, ours / theirs: both sides run in turns, on the same data,
+    with the same number of threads. Below 1 is faster than the peer.
+    """  # fmt: skip
+    from rich.progress import Progress
+
+    from workbench.compare.bench import run_bench, table
+    from workbench.compare.machine import header
+
+    out, err = consoles()
+    with Progress(console=err) as bars:
+        task = bars.add_task("bench", total=None)
+
+        def progress(label: str, done: int, total: int) -> None:
+            bars.update(task, description=label, completed=done, total=total)
+
+        rows = run_bench(workloads or None, split(peers), repetitions, progress)
+    if json_file is not None:
+        write_json(json_file, {"header": header(1), "rows": rows})
+    if json_file != "-":
+        out.print(table(rows))
+
+
+@app.command()
+@plain_errors
+def doctor() -> None:
+    """Say what this installation can do, what is missing, and the line that fixes it."""
+    from workbench.compare.doctor import checks, table
+
+    found = checks()
+    out, _ = consoles()
+    out.print(table(found))
+    if any(check.needed and not check.fine for check in found):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def main() -> None:
+    """Run the command line (the ``workbench`` script)."""
+    app(prog_name="workbench")
