@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -73,7 +73,8 @@ class Case:
 
     def data(self, dtype: npt.DTypeLike) -> datasets.Dataset:
         """Return the data set, as images for a ``"cnn"`` and as rows otherwise."""
-        return datasets.load(self.dataset, dtype=dtype, images=self.program == "cnn")
+        data = datasets.load(self.dataset, dtype=dtype, images=self.program == "cnn")
+        return cast(datasets.Dataset, data)  # The text data sets belong to no case.
 
     def batches(self, data: datasets.Dataset, steps: int) -> Iterator[tuple[Any, Any]]:
         """Yield ``steps`` mini-batches, the same ones each time it is called."""
