@@ -14,7 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench import arrays
-from workbench.errors import DeviceError, DtypeError, OptionError, ShapeError, UnknownNameError
+from workbench.errors import (
+    DeviceError,
+    DtypeError,
+    OptionError,
+    ShapeError,
+    UnknownNameError,
+    install_line,
+)
 
 
 class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
@@ -149,7 +156,7 @@ def test_without_cupy_the_reason_is_what_to_install(install):
     assert str(info.value).splitlines() == [
         "tensor: there is no GPU to use",
         "  given:    device 'gpu'",
-        '  fix:      CuPy is not installed: pip install "framework-history-workbench[gpu]"',
+        f"  fix:      CuPy is not installed: {install_line('gpu')}",
     ]
 
 

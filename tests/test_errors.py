@@ -88,5 +88,13 @@ def test_require_says_what_to_install():
         errors.require("no_such_package_anywhere", room="views", extra="lab")
     assert str(info.value) == (
         "views: the package 'no_such_package_anywhere' is not installed\n"
-        '  fix:      pip install "framework-history-workbench[lab]"'
+        f"  fix:      {errors.install_line('lab')}"
     )
+
+
+def test_the_install_line_names_the_place_of_an_installation_in_place(tmp_path, monkeypatch):
+    module = tmp_path / "workbench" / "errors.py"
+    monkeypatch.setattr(errors, "__file__", str(module))
+    assert errors.install_line("lab") == 'pip install "framework-history-workbench[lab]"'
+    (tmp_path / "pyproject.toml").touch()
+    assert errors.install_line("lab") == f'pip install -e "{tmp_path}[lab]"'

@@ -19,7 +19,14 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from workbench.errors import DeviceError, DtypeError, OptionError, ShapeError, unknown_name
+from workbench.errors import (
+    DeviceError,
+    DtypeError,
+    OptionError,
+    ShapeError,
+    install_line,
+    unknown_name,
+)
 
 Array: TypeAlias = Any
 """A NumPy or CuPy array.  (CuPy may be absent, so no type can name both.)"""
@@ -39,7 +46,7 @@ def gpu_problem() -> str | None:
     try:
         import cupy
     except ImportError:
-        return 'CuPy is not installed: pip install "framework-history-workbench[gpu]"'
+        return f"CuPy is not installed: {install_line('gpu')}"
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class WorkbenchError(Exception):
@@ -131,6 +132,18 @@ def unknown_name(where: str, kind: str, name: str, known: Iterable[str]) -> Unkn
     )
 
 
+def install_line(extra: str) -> str:
+    """Return the command that installs one of this package's extras.
+
+    It works from any folder: where the package is installed in place, it names that
+    place.
+    """
+    root = Path(__file__).parent.parent
+    if (root / "pyproject.toml").is_file():
+        return f'pip install -e "{root}[{extra}]"'
+    return f'pip install "framework-history-workbench[{extra}]"'
+
+
 def require(module: str, *, room: str, extra: str) -> None:
     """Raise unless an optional package can be imported.
 
@@ -154,5 +167,5 @@ def require(module: str, *, room: str, extra: str) -> None:
         raise MissingDependencyError(
             room,
             f"the package {module!r} is not installed",
-            fix=f'pip install "framework-history-workbench[{extra}]"',
+            fix=install_line(extra),
         )

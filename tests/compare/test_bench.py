@@ -8,6 +8,7 @@ import pytest
 
 from workbench.compare import bench, peers, workloads
 from workbench.compare.cases import Case, affine_shapes
+from workbench.errors import install_line
 
 PROMISED = "workload engine peer ratio_median ratio_min ratio_max threads device".split()
 
@@ -48,7 +49,7 @@ def test_a_missing_peer_is_a_row_that_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(peers.PEERS, "torch", absent)
     (row,) = bench.run_bench(["import"], ["torch"])
     assert row["ratio_median"] is None
-    assert 'pip install "framework-history-workbench[peers]"' in row["missing"]
+    assert install_line("peers") in row["missing"]
     assert "[peers]" in render(bench.table([row]))
 
 

@@ -1,6 +1,7 @@
 """Doctor: what is missing is named, with the line that mends it."""
 
 from workbench.compare import doctor
+from workbench.errors import install_line
 
 
 def find(what):
@@ -22,6 +23,13 @@ def test_no_gpu_is_no_failure_and_names_the_command(monkeypatch):
     assert "CuPy is not installed" in check.found
 
 
+def test_an_absent_gpu_has_no_command_that_mends_it(monkeypatch):
+    problem = "CuPy is installed but sees no GPU: cudaErrorNoDevice: no device"
+    monkeypatch.setattr("workbench.arrays.gpu_problem", lambda: problem)
+    assert doctor.gpu().fix == ""
+    assert problem in doctor.gpu().found
+
+
 def test_a_gpu_is_reported(monkeypatch):
     monkeypatch.setattr("workbench.arrays.gpu_problem", lambda: None)
     assert doctor.gpu().fine
@@ -31,7 +39,7 @@ def test_an_absent_package_names_its_extra(monkeypatch):
     monkeypatch.setattr(doctor, "PACKAGES", (("lab", "no_such_module", "no-such", "figures"),))
     (check,) = doctor.packages()
     assert not check.fine
-    assert check.fix == 'pip install "framework-history-workbench[lab]"'
+    assert check.fix == install_line("lab")
 
 
 def test_a_kernel_of_another_python_is_noticed(monkeypatch):

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 from workbench.course import nbgrader
-from workbench.errors import DataError, MissingDependencyError, OptionError, UnknownNameError
+from workbench.errors import (
+    DataError,
+    MissingDependencyError,
+    OptionError,
+    UnknownNameError,
+    install_line,
+)
 
 nbformat = pytest.importorskip("nbformat", reason='needs pip install ".[course]"')
 pytest.importorskip("nbgrader", reason='needs pip install ".[course]"')
@@ -80,7 +86,7 @@ def test_missing_nbgrader_says_what_to_install(course, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError) as caught:
         nbgrader.release("sums", course)
-    assert "framework-history-workbench[course]" in str(caught.value)
+    assert install_line("course") in str(caught.value)
 
 
 def test_exercise_that_cannot_be_read_is_not_overwritten(course):

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from workbench import compare, views
+from workbench import compare, errors, views
 from workbench.views import palette
 
 
@@ -47,7 +47,7 @@ except errors.MissingDependencyError as error:
     done = subprocess.run([sys.executable, "-c", command], check=True, capture_output=True,
                           text=True)  # fmt: skip
     assert f"the package '{package}' is not installed" in done.stdout
-    assert 'pip install "framework-history-workbench[lab]"' in done.stdout
+    assert errors.install_line("lab") in done.stdout
 
 
 def test_colours_mix():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from workbench import arrays, datasets
 from workbench.compare.machine import version_of
+from workbench.errors import install_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -71,7 +72,7 @@ def packages() -> list[Check]:
     return [
         Check(distribution, fine := find_spec(module) is not None,
               f"{version_of(distribution)} ({purpose})" if fine else f"absent ({purpose})",
-              "" if fine else f'pip install "framework-history-workbench[{extra}]"')
+              "" if fine else install_line(extra))
         for extra, module, distribution, purpose in PACKAGES
     ]  # fmt: skip
 
@@ -81,15 +82,17 @@ def gpu() -> Check:
     problem = arrays.gpu_problem()
     if problem is None:
         return Check("GPU", True, "ready: --device gpu")
-    reason, _, command = problem.partition(": ")
-    return Check("GPU", False, f"{reason}; everything also runs on the CPU", command)
+    # Only an absent CuPy is mended by a command; an absent GPU is not.
+    reason, _, rest = problem.partition(": pip ")
+    return Check("GPU", False, f"{reason}; everything also runs on the CPU",
+                 f"pip {rest}" if rest else "")  # fmt: skip
 
 
 def kernel() -> Check:
     """Check that Jupyter would run notebooks with this very Python."""
     if find_spec("jupyter_client") is None:
         return Check("Jupyter kernel", False, "Jupyter is not installed",
-                     'pip install "framework-history-workbench[lab]"')  # fmt: skip
+                     install_line("lab"))  # fmt: skip
     from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 
     try:

@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from workbench.errors import install_line
+
 Runner: TypeAlias = Callable[[int], Any]
 """Runs that many steps, and waits once at the end where the peer only queues work.
 
@@ -55,7 +57,7 @@ class Peer:
         """Return None, or the line that installs the absent peer."""
         if find_spec(self.module):
             return None
-        return f'{self.module} is absent: pip install "framework-history-workbench[peers]"'
+        return f"{self.module} is absent: {install_line('peers')}"
 
 
 PEERS = {
