@@ -181,12 +181,12 @@ QUESTION_4 = (
     ),
     conv2d(
         "stride forgotten",
-        "stride is not used",
+        "give the shape, stride and padding that im2col was given",
         ("x_shape, stride, padding)", "x_shape, 1, padding)"),
     ),
     conv2d(
         "padding forgotten",
-        "shape|broadcast",
+        "give the shape, stride and padding that im2col was given",
         ("x_shape, stride, padding)", "x_shape, stride, 0)"),
     ),
     conv2d("filters flipped", "flipped", ("g, w)", "g, w[:, :, ::-1, ::-1])")),
