@@ -23,7 +23,7 @@ class Network:
         g, gw, gb = manual.affine_backward(g, affine_cache)
         g = manual.max_pool2d_backward(g.reshape(pooled_shape), pool_cache)
         g = manual.relu_backward(g, relu_cache)
-        _, gkernels, gbias = manual.conv2d_backward(g, conv_cache)
+        _, gkernels, gbias = manual.conv2d_backward(g, conv_cache, input_gradient=False)
         return [gkernels, gbias, gw, gb]
 
     def loss_and_gradients(self, x, y):

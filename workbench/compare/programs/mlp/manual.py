@@ -22,11 +22,13 @@ class Network:
 
     def backward(self, g, saved):
         caches, cache = saved
-        g, gw, gb = manual.affine_backward(g, cache)
+        # Nobody asks for the gradient of the data: below the first layer, g stops.
+        g, gw, gb = manual.affine_backward(g, cache, input_gradient=bool(caches))
         gradients = [gw, gb]
-        for affine_cache, tanh_cache in reversed(caches):
+        while caches:
+            affine_cache, tanh_cache = caches.pop()
             g = manual.tanh_backward(g, tanh_cache)
-            g, gw, gb = manual.affine_backward(g, affine_cache)
+            g, gw, gb = manual.affine_backward(g, affine_cache, input_gradient=bool(caches))
             gradients = [gw, gb, *gradients]
         return gradients
 
