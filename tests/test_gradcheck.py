@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench import arrays, gradcheck
+from workbench import arrays
 from workbench.errors import (
     DtypeError,
     GradientError,
@@ -18,7 +18,7 @@ from workbench.errors import (
     ShapeError,
     UnknownNameError,
 )
-from workbench.gradcheck import check_gradient, diagnose, error_curve, numeric_gradient
+from workbench.gradcheck import check, check_gradient, diagnose, error_curve, numeric_gradient
 
 FLOATS = [np.float32, np.float64]
 METHODS = ["central", "forward", "complex"]
@@ -683,9 +683,9 @@ def test_a_large_gradient_is_checked_along_random_directions(dtype, seed):
     network = Network(dtype, seed)
     report = check_gradient(network.f, network.gradient, network.inputs, seed=seed)
     assert report.size == 20_100
-    assert report.checked + len(report.kinks) >= gradcheck.SAMPLES
+    assert report.checked + len(report.kinks) >= check.SAMPLES
     if dtype == np.float64:
-        assert report.directions == gradcheck.DIRECTIONS
+        assert report.directions == check.DIRECTIONS
         assert "of 20100 elements and 4 random directions" in str(report)
 
 
