@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from typer.testing import CliRunner
@@ -123,12 +122,33 @@ def test_disagreement_is_exit_status_1_and_is_named(monkeypatch):
     assert "differs from the numeric check" in done.stderr
 
 
+# The command, which also says on the standard output when it has trained a few steps.
+TELLING = """
+import workbench.compare as room
+from workbench.cli import main
+
+run = room.run
+
+
+def told(*arguments, progress, **options):
+    def tell(*state):
+        print("training", flush=True)
+        progress(*state)
+
+    return run(*arguments, progress=tell, **options)
+
+
+room.run = told
+main()
+"""
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to one process")
 def test_ctrl_c_is_a_line_an_exit_status_and_no_file(tmp_path):
     target = tmp_path / "rows.json"
-    command = [sys.executable, "-m", "workbench", "compare", "--steps", "1000000", "--json", target]
+    command = [sys.executable, "-c", TELLING, "compare", "--steps", "1000000", "--json", target]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    time.sleep(6)  # Long enough to be in the middle of training, on a slow machine too.
+    assert process.stdout.readline() == "training\n"
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
