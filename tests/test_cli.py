@@ -9,7 +9,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from workbench import __version__, compare
+from workbench import __version__, cli, compare
 from workbench.cli import app
 
 PROMISED = (
@@ -147,14 +147,39 @@ main()
 def test_ctrl_c_is_a_line_an_exit_status_and_no_file(tmp_path):
     target = tmp_path / "rows.json"
     command = [sys.executable, "-c", TELLING, "compare", "--steps", "1000000", "--json", target]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "training\n"
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout.readline() == "training\n"
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "interrupted: compare stopped; nothing was written" in stderr
     assert "Traceback" not in stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_waits_for_a_safe_place_and_a_second_one_does_not():
+    before = signal.getsignal(signal.SIGINT)
+    passed = []
+    with pytest.raises(KeyboardInterrupt), cli.between_blocks() as safe_place:
+        safe_place()
+        signal.raise_signal(signal.SIGINT)
+        passed.append("after the first")
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        safe_place()
+        passed.append("never")
+    assert passed == ["after the first"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_ctrl_c_after_the_last_safe_place_is_not_lost():
+    with pytest.raises(KeyboardInterrupt), cli.between_blocks():
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_doctor_names_python_gpu_kernel_and_data():
@@ -165,8 +190,6 @@ def test_doctor_names_python_gpu_kernel_and_data():
 
 
 def test_shell_completion_offers_cases_eras_and_workloads():
-    from workbench import cli
-
     assert cli.starting_with(cli.case_names)("digits-") == ["digits-mlp", "digits-cnn"]
     assert cli.starting_with(cli.era_names)("") == list(compare.ERAS)
     assert cli.starting_with(cli.workload_names)("mlp-t") == ["mlp-tiny"]

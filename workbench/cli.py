@@ -7,8 +7,10 @@ completion answer at once.
 from __future__ import annotations
 
 import json
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -50,6 +52,33 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
     return wrapped
+
+
+@contextmanager
+def between_blocks() -> Iterator[Callable[[], None]]:
+    """Let Ctrl-C wait for a safe place; yield the function that is called in such places.
+
+    Python raises KeyboardInterrupt between any two instructions, also inside a finaliser,
+    which loses it, or while a progress bar holds its lock.  Here the first Ctrl-C is only
+    noted, and raised in the next safe place; a second one acts at once.
+    """
+    noted = False
+
+    def note(number: int, frame: object) -> None:
+        nonlocal noted
+        noted = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def safe_place() -> None:
+        if noted:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield safe_place
+        safe_place()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def show_version(asked: bool) -> None:
@@ -172,10 +201,15 @@ def compare(
     with Progress(*columns, console=err) as bars:
         tasks = {era: bars.add_task(era, total=None) for era in names}
 
-        def progress(era: str, done: int, total: int) -> None:
-            bars.update(tasks[era], completed=done, total=total)
+        with between_blocks() as safe_place:
 
-        result = room.run(case, names, steps=steps, dtype=dtype, device=device, progress=progress)
+            def progress(era: str, done: int, total: int) -> None:
+                bars.update(tasks[era], completed=done, total=total)
+                safe_place()
+
+            result = room.run(
+                case, names, steps=steps, dtype=dtype, device=device, progress=progress
+            )
     if json_file != "-":
         out.print(table(result))
     if report is not None:

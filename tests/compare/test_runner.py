@@ -37,11 +37,13 @@ def test_the_four_eras_agree(name, dtype):
     ("name", "least"),
     [("digits-mlp", 0.95), ("logistic", 0.93), ("mnist-mlp", 0.91), ("digits-cnn", 0.93)],
 )
-def test_a_whole_run_learns_and_still_agrees(name, least):
-    result = compare.run(name)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_whole_run_learns_and_still_agrees(name, least, dtype):
+    result = compare.run(name, dtype=dtype)
     assert result.agree, result.disagreements
     assert all(row["accuracy"] > least for row in result.rows)
-    assert len({row["accuracy"] for row in result.rows}) == 1
+    if dtype == "float64":  # In float32 rounding may decide an example on the border.
+        assert len({row["accuracy"] for row in result.rows}) == 1
 
 
 def test_eras_can_be_chosen_and_come_in_historical_order():
