@@ -2,8 +2,12 @@
 
 A row gives the NumPy reference, a sampler of inputs, and what is known of the op:
 where its kinks are (the sampler keeps away from them) and, if it has no gradient,
-why.  ``tests/conformance/test_ops.py`` runs each row in each era: value, first and
-second order, float32 and float64, empty and zero-dimensional where they make sense.
+why.  ``tests/conformance/test_ops.py`` runs each row in each of its eras: value, first
+and second order, float32 and float64, non-contiguous inputs; rows of their own are
+empty, zero-dimensional, broadcast or have axes of length one where that makes sense.
+
+The rows of this file hold in every era that has ops; the files ``rows_*.py`` add what
+an era has beyond them.
 """
 
 from collections.abc import Callable
@@ -28,6 +32,7 @@ class Row:
     no_gradient: str | None = None
     differentiable: tuple[int, ...] = field(default=())
     label: str = ""
+    eras: tuple[str, ...] = ("symbolic", "dynamic", "functional")
 
     @property
     def id(self) -> str:
@@ -88,7 +93,7 @@ def op(name, sample, reference=None, call=None, **known):
     )
 
 
-def variants(name, sample, arguments, reference=None):
+def variants(name, sample, arguments, reference=None, **known):
     """Add a row for each set of arguments beyond the arrays."""
     reference = reference or getattr(np, name)
     for label, given in arguments.items():
@@ -98,6 +103,7 @@ def variants(name, sample, arguments, reference=None):
             lambda *x, given=given: reference(*x, **given),
             lambda ops, *x, name=name, given=given: getattr(ops, name)(*x, **given),
             label=label,
+            **known,
         )
 
 

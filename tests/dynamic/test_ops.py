@@ -90,7 +90,7 @@ def test_operators_in_every_order_and_with_numpy_on_either_side():
 
 
 def test_comparisons_and_argmax_say_why_they_have_no_gradient():
-    assert set(ops.NO_GRADIENT) == {
+    assert set(ops.NO_GRADIENT) >= {
         "greater", "greater_equal", "less", "less_equal", "equal", "not_equal", "argmax",
     }  # fmt: skip
     assert not ops.argmax(leaf([1.0, 3.0]), axis=0).requires_grad

@@ -24,6 +24,9 @@ from workbench.errors import DeviceError, DtypeError, GraphError, OptionError, S
 
 _SEVERAL = object()
 
+NO_GRADIENT: dict[str, str] = {}
+"""The operations without a gradient, each with the reason; filled where each is defined."""
+
 
 class Function:
     """One differentiable operation; an instance is one call of it, the ``ctx``.
@@ -141,6 +144,8 @@ def _recording(cls: type[Function]) -> Callable[..., Any]:
     name, ndarray, new_tensor, clock = cls.name, np.ndarray, made, versions.clock
 
     def apply(*args: Any) -> Any:
+        if mode.intercept is not None:
+            return mode.intercept(cls, args)
         ctx = cls()
         values = list(args)
         inputs: list[Any] = [None] * len(args)

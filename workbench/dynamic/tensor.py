@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,18 @@ from workbench.errors import DtypeError, GraphError, ShapeError
 
 
 class _Mode(threading.local):
+    """What the current thread does with the operations it runs.
+
+    Attributes
+    ----------
+    enabled : bool
+        Whether they are recorded.
+    intercept : callable, optional
+        Called with each operation's class and arguments in place of running it.
+    """
+
     enabled = True
+    intercept: Callable[[type, tuple[Any, ...]], Any] | None = None
 
 
 mode = _Mode()

@@ -9,47 +9,20 @@ from __future__ import annotations
 
 from typing import Any
 
-# fmt: off
-# isort: off
 from workbench import arrays
 from workbench.arrays import Array
 from workbench.dynamic import versions
-from workbench.dynamic.function import Function
-from workbench.dynamic.ops.elementwise import (
-    absolute, add, astype, cos, divide, equal, exp, expm1, greater, greater_equal, less, less_equal,
-    log, log1p, maximum, minimum, multiply, negative, not_equal, positive, power, relu, sigmoid,
-    sign, sin, sqrt, square, subtract, tanh, values, where,
-)
-from workbench.dynamic.ops.linear import (
-    affine, avg_pool2d, col2im, conv2d, im2col, matmul, max_pool2d,
-)
-from workbench.dynamic.ops.losses import (
-    dropout, embedding, mean_squared_error, softmax_cross_entropy,
-)
-from workbench.dynamic.ops.reductions import (
-    argmax, log_softmax, logsumexp, max, mean, min, softmax, sum,
-)
-from workbench.dynamic.ops.shapes import (
-    SetItem, broadcast_to, clean_index, concatenate, expand_dims, getitem, reshape, squeeze,
-    transpose,
-)
+from workbench.dynamic.function import NO_GRADIENT, Function
+from workbench.dynamic.ops import elementwise, linear, losses, reductions, shapes
+from workbench.dynamic.ops.elementwise import *
+from workbench.dynamic.ops.elementwise import values
+from workbench.dynamic.ops.linear import *
+from workbench.dynamic.ops.losses import *
+from workbench.dynamic.ops.reductions import *
+from workbench.dynamic.ops.shapes import *
+from workbench.dynamic.ops.shapes import SetItem, clean_index
 from workbench.dynamic.tensor import Tensor, mode
 from workbench.errors import DtypeError, GraphError, ShapeError
-# isort: on
-# fmt: on
-
-_STEP = "a step function: its derivative is 0 wherever it has one"
-
-NO_GRADIENT = {
-    "greater": _STEP,
-    "greater_equal": _STEP,
-    "less": _STEP,
-    "less_equal": _STEP,
-    "equal": _STEP,
-    "not_equal": _STEP,
-    "argmax": "an index: it does not change when x changes a little",
-}
-"""The operations without a gradient, each with the reason."""
 
 
 class ToDevice(Function):
@@ -169,12 +142,12 @@ def _one(given: tuple[Any, ...]) -> Any:
 _attach()
 
 __all__ = [
-    "NO_GRADIENT", "absolute", "add", "affine", "argmax", "astype", "avg_pool2d", "broadcast_to",
-    "col2im", "concatenate", "conv2d", "cos", "divide", "dropout", "embedding", "equal", "exp",
-    "expand_dims", "expm1", "getitem", "greater", "greater_equal", "im2col", "less", "less_equal",
-    "log", "log1p", "log_softmax", "logsumexp", "matmul", "max", "max_pool2d", "maximum", "mean",
-    "mean_squared_error", "min", "minimum", "multiply", "negative", "not_equal", "positive",
-    "power", "relu", "reshape", "setitem", "sigmoid", "sign", "sin", "softmax",
-    "softmax_cross_entropy", "sqrt", "square", "squeeze", "subtract", "sum", "tanh", "to_device",
-    "transpose", "where",
-]  # fmt: skip
+    *elementwise.__all__,
+    *linear.__all__,
+    *losses.__all__,
+    *reductions.__all__,
+    *shapes.__all__,
+    "NO_GRADIENT",
+    "setitem",
+    "to_device",
+]

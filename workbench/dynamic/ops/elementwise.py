@@ -12,8 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workbench.dynamic.function import Function
+from workbench.dynamic.function import NO_GRADIENT, Function
 from workbench.dynamic.tensor import Tensor
+
+__all__ = [
+    "absolute", "add", "astype", "cos", "divide", "equal", "exp", "expm1", "greater",
+    "greater_equal", "less", "less_equal", "log", "log1p", "maximum", "minimum", "multiply",
+    "negative", "not_equal", "positive", "power", "relu", "sigmoid", "sign", "sin", "sqrt",
+    "square", "subtract", "tanh", "where",
+]  # fmt: skip
 
 
 class Elementwise(Function):
@@ -284,3 +291,7 @@ def _compare(name: str) -> Any:
 greater, greater_equal = _compare("greater"), _compare("greater_equal")
 less, less_equal = _compare("less"), _compare("less_equal")
 equal, not_equal = _compare("equal"), _compare("not_equal")
+NO_GRADIENT |= dict.fromkeys(
+    ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal"),
+    "a step function: its derivative is 0 wherever it has one",
+)

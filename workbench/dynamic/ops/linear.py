@@ -14,6 +14,10 @@ from workbench.dynamic.ops.reductions import max, mean
 from workbench.dynamic.ops.shapes import reshape, transpose
 from workbench.errors import OptionError, ShapeError
 
+__all__ = [
+    "affine", "avg_pool2d", "col2im", "conv2d", "im2col", "matmul", "max_pool2d",
+]  # fmt: skip
+
 Pair: TypeAlias = int | Sequence[int]
 
 

@@ -12,6 +12,10 @@ from workbench.dynamic.ops.elementwise import square, values
 from workbench.dynamic.ops.reductions import mean, softmax
 from workbench.errors import DtypeError, OptionError, ShapeError
 
+__all__ = [
+    "dropout", "embedding", "mean_squared_error", "softmax_cross_entropy",
+]  # fmt: skip
+
 
 class SoftmaxCrossEntropy(Function):
     """Mean of -log(softmax(logits)[label])."""

@@ -8,10 +8,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from workbench.dynamic.function import Function
+from workbench.dynamic.function import NO_GRADIENT, Function
 from workbench.dynamic.ops.elementwise import exp, negative, values
 from workbench.dynamic.ops.shapes import axes_of, broadcast_to
 from workbench.dynamic.tensor import Tensor
+
+__all__ = [
+    "argmax", "log_softmax", "logsumexp", "max", "mean", "min", "softmax", "sum",
+]  # fmt: skip
 
 Axis: TypeAlias = int | Sequence[int] | None
 
@@ -155,6 +159,9 @@ def argmax(x: Any, axis: int | None = None) -> Any:
     """Return the index of the (first) maximum over ``axis``; no gradient."""
     found = np.argmax(values(x), axis=axis)
     return Tensor(np.asarray(found)) if isinstance(x, Tensor) else found
+
+
+NO_GRADIENT["argmax"] = "an index: it does not change when x changes a little"
 
 
 def _plain(axis: Axis) -> int | tuple[int, ...] | None:

@@ -13,6 +13,10 @@ from workbench.dynamic.function import Function
 from workbench.dynamic.ops.elementwise import values, where
 from workbench.errors import DtypeError, OptionError, ShapeError
 
+__all__ = [
+    "broadcast_to", "concatenate", "expand_dims", "getitem", "reshape", "squeeze", "transpose",
+]  # fmt: skip
+
 
 def axes_of(axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
     """Return the axes that ``axis`` names, as non-negative ints."""
