@@ -214,3 +214,21 @@ def test_the_record_of_edits_goes_with_the_memory():
     del x
     assert gone() is None
     assert len(versions._edits) == before
+
+
+def test_an_edit_of_other_bytes_of_the_same_memory_disturbs_nobody():
+    memory = np.arange(8.0)
+    x, other = dynamic.tensor(1.0), dynamic.tensor(1.0)
+    x.data, other.data = memory[:4][::-1], memory[4:]
+    x.requires_grad = True
+    y = (x * x).sum()
+    with dynamic.no_grad():
+        other += 1
+    y.backward()
+    np.testing.assert_array_equal(x.grad.data, [6.0, 4.0, 2.0, 0.0])
+    y = (x * x).sum()
+    with dynamic.no_grad():
+        part = x.detach()[1:2]
+        part += 1
+    with pytest.raises(GraphError, match="edited in place before it was used"):
+        y.backward()

@@ -250,7 +250,7 @@ def test_gradients_share_memory_with_nothing(name, create_graph):
     g = np.ones(z.shape)
     z.backward(g, create_graph=create_graph)
     arrays = [x.data, y.data, z.data, g, x.grad.data, y.grad.data]
-    held = [a for a in vars(z.node).get("args") or () if isinstance(a, np.ndarray)]
+    held = [a for a in z.node.args or () if isinstance(a, np.ndarray)]
     for i, a in enumerate(arrays):
         assert a.flags.writeable or a is z.data
         for b in arrays[max(i + 1, 4) :] + (held if i >= 4 else []):

@@ -197,9 +197,9 @@ def test_adam_by_its_definition():
 @pytest.mark.parametrize("make", [lambda p: optim.SGD(p, 0.1), optim.Adam])
 def test_a_step_edits_in_place_and_leaves_gradients_alone(make):
     w, idle = (dynamic.tensor([1.0, 2.0], requires_grad=True, dtype=np.float32) for _ in range(2))
-    data, optimizer = w.data, make([w, idle])
+    optimizer = make([w, idle])
     (w * w).sum().backward()
-    before = w.grad.numpy()
+    data, before = w.data, w.grad.numpy()
     optimizer.step()
     assert w.data is data
     assert (w.version, idle.version) == (1, 0)

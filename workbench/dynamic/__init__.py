@@ -6,23 +6,31 @@ structure of the graph.
 
 A reading order: ``tensor`` (what flows), ``function`` (how a call is recorded), ``engine``
 (how the record is unwound), ``ops`` (each gradient under its forward), ``versions`` (what
-keeps in-place edits honest), ``nn`` and ``optim``.
+keeps in-place edits honest), ``nn`` and ``optim``; then what stands on these:
+``checkpointing``, ``anomaly``, ``tape`` (the record as data).
 """
 
 from workbench.dynamic import nn, ops, optim
-from workbench.dynamic.engine import Record, grad, graph
+from workbench.dynamic.anomaly import detect_anomaly
+from workbench.dynamic.checkpointing import checkpoint
+from workbench.dynamic.engine import grad
 from workbench.dynamic.function import Function
+from workbench.dynamic.tape import Record, Saved, graph, saved
 from workbench.dynamic.tensor import Tensor, no_grad, tensor
 
 __all__ = [
     "Function",
     "Record",
+    "Saved",
     "Tensor",
+    "checkpoint",
+    "detect_anomaly",
     "grad",
     "graph",
     "nn",
     "no_grad",
     "ops",
     "optim",
+    "saved",
     "tensor",
 ]

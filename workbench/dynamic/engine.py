@@ -7,17 +7,18 @@ recursion, and each node and each edge is visited once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import partial
 from heapq import heappop, heappush
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from workbench import arrays
 from workbench.arrays import Array
 from workbench.dynamic import versions
-from workbench.dynamic.function import Function
+from workbench.dynamic.function import Node
 from workbench.dynamic.tensor import Tensor, mode
 from workbench.errors import DtypeError, GraphError, OptionError, ShapeError
 
@@ -66,12 +67,13 @@ def backward(
         If ``g`` does not fit this tensor, or is missing where it is needed.
     """
     seed = _seed("backward", self, g, create_graph)
-    found = _unwind([self], [seed], create_graph, retain_graph or create_graph, None)
+    found = unwind([self], [seed], create_graph, retain_graph or create_graph, None)
     for leaf, d in found.items():
+        known = leaf.grad
         if create_graph:
-            leaf.grad = d if leaf.grad is None else leaf.grad + d
+            leaf.grad = d if known is None else known + d
         else:
-            leaf.grad = Tensor(_array(d) if leaf.grad is None else _array(leaf.grad.data + d))
+            leaf.grad = Tensor(_array(d if known is None else known.data + d))
 
 
 Tensor.backward = backward  # type: ignore[attr-defined]
@@ -128,7 +130,7 @@ def grad(
     edges = [each.node or each for each in wanted]
     seeds = [_seed("grad", y, g, create_graph) for y, g in zip(roots, seeds, strict=True)]
     retain = create_graph if retain_graph is None else retain_graph
-    found = _unwind(roots, seeds, create_graph, retain, set(edges))
+    found = unwind(roots, seeds, create_graph, retain, set(edges))
     for k, edge in enumerate(edges):
         if edge not in found and not allow_unused:
             raise GraphError("grad", f"no output depends on input {k}",
@@ -140,6 +142,8 @@ def grad(
 
 def _array(d: Any) -> Array:
     """Return a gradient as an array: NumPy sums to scalars, a Function may give a Tensor."""
+    if type(d) is np.ndarray:
+        return d
     d = d.data if isinstance(d, Tensor) else d
     return np.asarray(d) if isinstance(d, np.generic) else d
 
@@ -173,36 +177,52 @@ def _seed(where: str, y: Tensor, g: Any, create_graph: bool) -> Any:
     return seed
 
 
-def _reachable(roots: list[Any]) -> list[Function]:
-    """Return every node under ``roots``, latest first."""
-    seen: set[Function] = set()
-    stack = [root for root in roots if isinstance(root, Function)]
+def reachable(roots: list[Any], stop: Collection[Any] = (), since: int = 0) -> dict[Node, None]:
+    """Return every node under ``roots`` (and no leaf), latest first.
+
+    Parameters
+    ----------
+    roots : list of edges
+    stop : nodes
+        Included, but not what is under them.
+    since : int
+        Leave out, with what is under it, what was recorded earlier.
+
+    Returns
+    -------
+    dict
+        Of which only the keys matter: a set that keeps its order.
+    """
+    seen: set[Node] = set()
+    stack = [root for root in roots if isinstance(root, Node)]
     while stack:
         node = stack.pop()
-        if node in seen:
+        if node in seen or node.sequence < since:
             continue
         seen.add(node)
         if node.inputs is None:
             raise _freed(node)
-        stack += [e for e in node.inputs if isinstance(e, Function)]
-    return sorted(seen, key=attrgetter("sequence"), reverse=True)
+        if node not in stop:
+            stack += [e for e in node.inputs if isinstance(e, Node)]
+    return dict.fromkeys(sorted(seen, key=attrgetter("sequence"), reverse=True))
 
 
-def _freed(node: Function) -> GraphError:
+def _freed(node: Node) -> GraphError:
     return GraphError(
         "backward",
         "a backward pass has been through this graph already, and freed it",
-        given=f"a graph that leads to {type(node).name}",
+        given=f"a graph that leads to {node.name}",
         fix="pass retain_graph=True the first time, or compute the loss again",
     )
 
 
-def _unwind(
+def unwind(
     roots: list[Tensor],
     seeds: list[Any],
     create_graph: bool,
     retain: bool,
     targets: set[Any] | None,
+    stop: bool = False,
 ) -> dict[Any, Any]:
     """Return the gradient that reaches each leaf, or each of ``targets`` and nothing else.
 
@@ -213,6 +233,8 @@ def _unwind(
     create_graph, retain
         Whether to record, and whether to leave the graph as it was found.
     targets : set of edges (nodes or leaves), or None for all leaves
+    stop : bool
+        Do not go on from one target to another that is under it.
 
     Returns
     -------
@@ -222,13 +244,15 @@ def _unwind(
     leads, wanted = None, None  # Nodes to run, and what their gradients may flow to: all.
     if targets is not None:
         leads, wanted = set(), set(targets)
-        for node in reversed(_reachable([root.node for root in roots])):
+        for node in reversed(reachable([root.node for root in roots], targets if stop else ())):
+            if stop and node in targets:
+                continue
             if not wanted.isdisjoint(node.inputs or ()):
                 leads.add(node)
                 wanted.add(node)
     found: dict[Any, Any] = {}
     grads: dict[Any, Any] = {}
-    heap: list[tuple[int, Function]] = []  # Nodes whose gradient has begun to arrive.
+    heap: list[tuple[int, Node]] = []  # Nodes whose gradient has begun to arrive.
     for root, seed in zip(roots, seeds, strict=True):
         edge = root.node
         if edge is None:
@@ -239,10 +263,13 @@ def _unwind(
             heappush(heap, (-edge.sequence, edge))
         grads[edge] = grads[edge] + seed if edge in grads else seed
     enabled, mode.enabled = mode.enabled, create_graph
+    anomaly = mode.anomaly
     try:
         while heap:
             node = heappop(heap)[1]
             g = grads.pop(node)
+            if node.hooks:
+                g = _hooked(node, g)
             if leads is not None:
                 if node in targets:  # type: ignore[operator]
                     found[node] = +g
@@ -250,71 +277,93 @@ def _unwind(
                     continue
             if versions.latest > node.sequence:
                 versions.check_saved(node)
-            cls = type(node)
-            results = cls.backward(_with_history(node) if create_graph else node, g)
+            op = node.op
+            ctx = _with_history(node) if create_graph else node
+            results = anomaly(node, ctx, g) if anomaly else op.backward(ctx, g)
             if type(results) is not tuple:
                 results = (results,)
             inputs: list[Any] = node.inputs  # type: ignore[assignment]
             if len(results) != len(inputs):
                 _check_count(node, results)
-            for e, d in zip(inputs, results, strict=False):
+            for e, d in zip(inputs, results):  # noqa: B905 - checked, and faster without.
                 if e is None or d is None or (wanted is not None and e not in wanted):
                     continue
                 leaf = isinstance(e, Tensor)
                 like = e.data if leaf else e
                 try:
-                    if d.shape != like.shape and cls.broadcasts:
+                    if d.shape != like.shape:
+                        if not op.broadcasts:
+                            _refuse_gradient(node, d, like)
                         d = undo_broadcast(d, like.shape)
-                    if d.shape != like.shape or d.dtype is not like.dtype != d.dtype:
+                    if d.dtype is not like.dtype != d.dtype:
                         _refuse_gradient(node, d, like)
                 except AttributeError:
                     _refuse_gradient(node, d, like)
-                if leaf and not cls.fresh:
-                    d = +d  # The array may be g itself, or a view: a leaf keeps a copy.
-                known = grads.get(e)
-                if known is None:
-                    grads[e] = d
-                    if not leaf:
-                        heappush(heap, (-e.sequence, e))
-                elif leaf and not create_graph:
-                    known += d  # Ours alone, so the sum needs no new memory.
-                    grads[e] = known
+                    raise
+                if e in grads:
+                    if leaf and not create_graph:
+                        grads[e] += d  # Ours alone, so the sum needs no new memory.
+                    else:
+                        grads[e] = grads[e] + d
+                elif leaf:  # A leaf keeps a copy: the array may be g itself, or a view.
+                    grads[e] = d if op.fresh else +d
                 else:
-                    grads[e] = known + d
+                    grads[e] = d
+                    heappush(heap, (-e.sequence, e))
             if not retain:
-                vars(node).clear()  # Class attributes remain: inputs is None from now on.
+                node.free()
     finally:
         mode.enabled = enabled
-    if targets is None:
-        return grads  # Of nodes none is left.
-    return found | {e: d for e, d in grads.items() if e in targets}
+    if targets is not None:
+        found |= {e: d for e, d in grads.items() if e in targets}
+    else:
+        found = grads  # Of nodes none is left.
+    for e in found:
+        if e.hooks and isinstance(e, Tensor):
+            found[e] = _hooked(e, found[e])
+    return found
 
 
-def _with_history(node: Function) -> Function:
+def _hooked(edge: Any, g: Any) -> Any:
+    """Return what the hooks of a node or a leaf make of its gradient."""
+    result = g if isinstance(g, Tensor) else Tensor(g)
+    for hook in list(edge.hooks):
+        changed = hook(result)
+        if changed is None:
+            continue
+        if not isinstance(changed, Tensor) or changed.shape != result.shape:
+            raise GraphError("register_hook", "a hook returned something else than a gradient",
+                             given=f"{type(changed).__name__} {getattr(changed, 'shape', '')}",
+                             expected=f"None, or a tensor of shape {result.shape}")  # fmt: skip
+        result = changed
+    return result if isinstance(g, Tensor) else result.data
+
+
+def _with_history(node: Node) -> Node:
     """Return a copy of the ctx in which what was saved are tensors on the graph again."""
-    ctx = object.__new__(type(node))
+    ctx = Node()
     vars(ctx).update(vars(node))
-    if node.args is not None:
-        edges: list[Any] = node.inputs  # type: ignore[assignment]
-        ctx.args = tuple(_linked(node, a, e) for a, e in zip(node.args, edges, strict=True))
-    if node.output is not None:
-        ctx.output = Tensor(node.output, True, node)
+    ctx.op, ctx.inputs, ctx.sequence = node.op, node.inputs, node.sequence
+    ctx.shape, ctx.dtype = node.shape, node.dtype
+    edges: list[Any] = node.inputs  # type: ignore[assignment]
+    ctx.args = node.args and tuple(map(partial(_linked, node), node.args, edges))
+    ctx.output = None if node.output is None else Tensor(node.output, True, node)
     return ctx
 
 
-def _linked(node: Function, array: Any, edge: Any) -> Any:
+def _linked(node: Node, array: Any, edge: Any) -> Any:
     if array is None or edge is None:
         return array
-    if isinstance(edge, Function):
+    if isinstance(edge, Node):
         return Tensor(array, True, edge)
     if edge.data is not array:
-        raise GraphError(type(node).name, "a leaf's array was replaced after it was used",
+        raise GraphError(node.name, "a leaf's array was replaced after it was used",
                          given=f"a leaf of shape {edge.shape}",
                          fix="edit it in place (w -= step, under no_grad)")  # fmt: skip
     return edge
 
 
-def _check_count(node: Function, results: tuple[Any, ...]) -> None:
+def _check_count(node: Node, results: tuple[Any, ...]) -> None:
     """Allow missing gradients only for trailing arguments that want none."""
     inputs: list[Any] = node.inputs  # type: ignore[assignment]
     if len(results) > len(inputs) or any(e is not None for e in inputs[len(results) :]):
@@ -323,8 +372,8 @@ def _check_count(node: Function, results: tuple[Any, ...]) -> None:
                          expected=f"{len(inputs)}, one for each argument of forward")  # fmt: skip
 
 
-def _refuse_gradient(node: Function, d: Any, like: Any) -> None:
-    if isinstance(like, Function) and like.inputs is None:
+def _refuse_gradient(node: Node, d: Any, like: Any) -> None:
+    if isinstance(like, Node) and like.inputs is None:
         raise _freed(like)
     if not hasattr(d, "shape"):
         raise GraphError(node.name, "backward returned something that is no array",
@@ -336,71 +385,3 @@ def _refuse_gradient(node: Function, d: Any, like: Any) -> None:
     raise DtypeError(node.name, "backward returned a gradient of the wrong dtype",
                      given=f"a gradient of {d.dtype}",
                      expected=f"{like.dtype}, the dtype of the argument")  # fmt: skip
-
-
-class Record(NamedTuple):
-    """One entry of a tape: a leaf, or a recorded operation.
-
-    Attributes
-    ----------
-    id : int
-        Position on the tape.
-    op : str
-        Name of the operation, or ``"leaf"``.
-    inputs : tuple of int or None
-        Positions of the arguments; None for one that needs no gradient.
-    shape : tuple of int
-        Of the result.
-    saved_bytes : int
-        Memory kept for backward; a shared array counts once, a leaf's not at all.
-    """
-
-    id: int
-    op: str
-    inputs: tuple[int | None, ...]
-    shape: tuple[int, ...]
-    saved_bytes: int
-
-
-def graph(y: Tensor) -> list[Record]:
-    """Return the tape under a tensor as plain data: leaves first, then in order of recording.
-
-    Parameters
-    ----------
-    y : Tensor
-        Any tensor on a graph.
-
-    Returns
-    -------
-    list of Record
-        Arguments always stand before results; the last record is ``y``'s.
-
-    Raises
-    ------
-    GraphError
-        If the graph is freed.
-    """
-    nodes = _reachable([y.node])[::-1]
-    leaves = dict.fromkeys(
-        e for node in nodes for e in node.inputs or () if isinstance(e, Tensor)
-    ) or ({y: None} if y.node is None else {})
-    position: dict[Any, int | None] = {None: None}
-    tape: list[Any] = [*leaves, *nodes]
-    records: list[Record] = []
-    counted = {id(versions.owner(leaf.data)) for leaf in leaves}  # Kept by their users anyway.
-    for k, each in enumerate(tape):
-        position[each] = k
-        if isinstance(each, Tensor):
-            records.append(Record(k, "leaf", (), each.shape, 0))
-            continue
-        kept = {id(versions.owner(a)): a for a in _saved(each) if hasattr(a, "nbytes")}
-        size = sum(a.nbytes for key, a in kept.items() if key not in counted)
-        counted |= kept.keys()
-        inputs = tuple(position[e] for e in each.inputs or ())
-        records.append(Record(k, each.name, inputs, each.shape, size))
-    return records
-
-
-def _saved(node: Function) -> list[Any]:
-    kept = [value for name, value in vars(node).items() if name != "inputs"]
-    return [x for each in kept for x in (each if isinstance(each, tuple) else (each,))]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from workbench import arrays
 from workbench.arrays import Array
 from workbench.dynamic import versions
-from workbench.dynamic.tensor import Tensor, made, mode
+from workbench.dynamic.tensor import Tensor, mode
 from workbench.errors import DeviceError, DtypeError, GraphError, OptionError, ShapeError
 
 _SEVERAL = object()
@@ -28,8 +28,58 @@ NO_GRADIENT: dict[str, str] = {}
 """The operations without a gradient, each with the reason; filled where each is defined."""
 
 
+class Node:
+    """One recorded call of an operation; what ``forward`` and ``backward`` know as ``ctx``.
+
+    All calls of all operations are of this one class, and what each has is in slots: the
+    interpreter then keeps its shortcuts for both.
+
+    Attributes
+    ----------
+    op : type
+        The :class:`Function`.
+    inputs : list
+        For each argument the node that made it, the leaf itself, or None where no
+        gradient is wanted; None altogether once the graph is freed.
+    args, output
+        What forward kept; see :class:`Function`.
+    sequence : int
+        Time at which it was recorded.
+    shape, dtype
+        Of the result.
+    hooks : list of callable, optional
+        What to call with the gradient; see :meth:`Tensor.register_hook`.
+    line : str, optional
+        Where the call stands in the user's source, under :func:`detect_anomaly`.
+    """
+
+    __slots__ = ("__dict__", "__weakref__",
+                 "args", "dtype", "inputs", "op", "output", "sequence", "shape")  # fmt: skip
+    hooks: list[Callable[[Any], Any]] | None = None
+    line: str | None = None
+
+    op: type[Function]
+    inputs: list[Any] | None
+    args: tuple[Any, ...] | None
+    output: Array | None
+    sequence: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the operation."""
+        return self.op.name
+
+    def free(self) -> None:
+        """Let go of everything that was kept for backward."""
+        self.inputs = self.args = self.output = None
+        vars(self).clear()
+        del self.shape  # So that a later graph on top stumbles when it gets here.
+
+
 class Function:
-    """One differentiable operation; an instance is one call of it, the ``ctx``.
+    """One differentiable operation; each call of it is a :class:`Node`, the ``ctx``.
 
     A subclass has two static methods.  ``forward(ctx, *args)`` gets the arguments of
     :meth:`apply` with arrays in place of tensors, and returns one array.
@@ -52,16 +102,6 @@ class Function:
     tensors with history, so that the same lines are recorded in their turn.  Operators,
     methods and ``dynamic.ops`` answer arrays with arrays and tensors with tensors:
     write ``backward`` in these.
-
-    Attributes
-    ----------
-    inputs : list
-        For each argument the node that made it, the leaf itself, or None where no
-        gradient is wanted; None altogether once the graph is freed.
-    sequence : int
-        Time at which it was recorded.
-    shape, dtype
-        Of the result.
 
     Examples
     --------
@@ -86,13 +126,6 @@ class Function:
     """The result may have another dtype than a floating-point argument."""
     expects: ClassVar[str | None] = None
     """What fits, for the error that replaces NumPy's ValueError."""
-
-    inputs: list[Any] | None = None
-    args: tuple[Any, ...] | None = None
-    output: Array | None = None
-    sequence: int
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
 
     def __init_subclass__(cls) -> None:
         if "name" not in vars(cls):
@@ -141,23 +174,29 @@ class Function:
 
 def _recording(cls: type[Function]) -> Callable[..., Any]:
     """Return ``cls.apply``: a plain function, so that an operator is one call away from it."""
-    name, ndarray, new_tensor, clock = cls.name, np.ndarray, made, versions.clock
+    name, forward, ndarray, clock = cls.name, cls.forward, np.ndarray, versions.clock
 
     def apply(*args: Any) -> Any:
         if mode.intercept is not None:
             return mode.intercept(cls, args)
-        ctx = cls()
-        values = list(args)
-        inputs: list[Any] = [None] * len(args)
-        ctx.inputs = inputs
+        ctx = Node()
+        ctx.op, ctx.args, ctx.output = cls, None, None
+        ctx.inputs = inputs = []
+        values: list[Any] = []
         recorded, one = False, None  # One: the dtype of the tensors, if they agree.
-        for k, each in enumerate(args):
+        for each in args:
             if isinstance(each, Tensor):
-                values[k] = data = each.data
+                data = each.data
                 one = data.dtype if one is None or one is data.dtype else _SEVERAL
+                values.append(data)
                 if each.requires_grad:
-                    inputs[k] = each.node or each
+                    inputs.append(each.node or each)
                     recorded = True
+                else:
+                    inputs.append(None)
+            else:
+                values.append(each)
+                inputs.append(None)
         if one is None:  # Arrays only, as in a backward pass that is not recorded.
             return cls.forward(ctx, *args)
         if recorded and not mode.enabled:
@@ -165,7 +204,7 @@ def _recording(cls: type[Function]) -> Callable[..., Any]:
         if versions.latest_recorded:
             versions.check_views(args)
         try:
-            data = cls.forward(ctx, *values)
+            data = forward(ctx, *values)
         except (ValueError, TypeError) as error:
             _explain(cls, values, error)
             raise
@@ -177,19 +216,17 @@ def _recording(cls: type[Function]) -> Callable[..., Any]:
             if value is data:
                 data = data.copy()  # Two tensors on one array could not be told apart.
         if not recorded:
-            return new_tensor(data, False, None)
-        ctx.sequence = next(clock)
-        ctx.shape, ctx.dtype = data.shape, data.dtype
+            return Tensor(data)
+        ctx.sequence, ctx.shape, ctx.dtype = next(clock), data.shape, data.dtype
         if ctx.output is not None:
             ctx.output = data
-        saved = ctx.args
-        if saved is not None:
+        if (saved := ctx.args) is not None:
             if len(saved) != len(values):
                 raise _not_args(cls, saved, values)
-            for array, value in zip(saved, values, strict=True):
+            for array, value in zip(saved, values, strict=False):
                 if array is not value and array is not None:
                     raise _not_args(cls, saved, values)
-        return new_tensor(data, True, ctx)
+        return Tensor(data, True, ctx)
 
     signature = inspect.signature(cls.forward)
     parameters = list(signature.parameters.values())[1:]
@@ -219,15 +256,19 @@ def _one_array(cls: type[Function], data: Any) -> Array:
                      expected="one NumPy or CuPy array")  # fmt: skip
 
 
-def describe(cls: type[Function], values: list[Any]) -> str:
-    """Say what the arguments of ``cls.forward`` are, by name and shape."""
-    parameters = list(inspect.signature(cls.forward).parameters.values())[1:]
+def argument_names(op: type[Function], count: int) -> list[str]:
+    """Return what ``op.forward`` calls its first ``count`` arguments."""
+    parameters = list(inspect.signature(op.forward).parameters.values())[1:]
     rest = parameters[-1].kind is inspect.Parameter.VAR_POSITIONAL
     names = [p.name for p in parameters[: len(parameters) - rest]]
-    names += [f"{parameters[-1].name}[{k}]" for k in range(len(values) - len(names))]
+    return names[:count] + [f"{parameters[-1].name}[{k}]" for k in range(count - len(names))]
+
+
+def describe(cls: type[Function], values: Sequence[Any]) -> str:
+    """Say what the arguments of ``cls.forward`` are, by name and shape."""
     shown = (
         f"{name} {value.shape}" if hasattr(value, "shape") else f"{name}={value!r}"
-        for name, value in zip(names, values, strict=False)
+        for name, value in zip(argument_names(cls, len(values)), values, strict=False)
     )
     return ", ".join(shown)
 

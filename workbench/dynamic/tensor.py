@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +30,12 @@ class _Mode(threading.local):
         Whether they are recorded.
     intercept : callable, optional
         Called with each operation's class and arguments in place of running it.
+    anomaly : callable, optional
+        Called with each node, its ctx and g in place of running its backward.
     """
 
     enabled = True
+    anomaly: Callable[[Any, Any, Any], Any] | None = None
     intercept: Callable[[type, tuple[Any, ...]], Any] | None = None
 
 
@@ -65,21 +69,22 @@ class Tensor:
         Where :meth:`backward` adds the gradient of a leaf.
     requires_grad : bool
         Whether gradients flow to or through this tensor.
-    node : Function or None
+    node : Node or None
         The recorded operation that made it; None for a leaf or a constant.
     """
 
-    __slots__ = ("__weakref__", "data", "grad", "node", "requires_grad")
+    __slots__ = ("__weakref__", "data", "grad", "hooks", "node", "requires_grad")
     __array_ufunc__ = None  # So that ``ndarray - tensor`` is answered by __rsub__ (NEP 13).
 
     data: Array
     grad: Tensor | None
+    hooks: list[Callable[[Tensor], Tensor | None]] | None
     node: Any
     requires_grad: bool
 
     def __init__(self, data: Array, requires_grad: bool = False, node: Any = None) -> None:
         self.data = data
-        self.grad = None
+        self.grad = self.hooks = None
         self.requires_grad = requires_grad
         self.node = node
 
@@ -151,6 +156,63 @@ class Tensor:
                              fix="index it, or use .numpy()")  # fmt: skip
         return self.data.item()
 
+    def requires_grad_(self, flag: bool = True) -> Tensor:
+        """Ask for gradients of this leaf, or no longer; return the tensor itself.
+
+        Raises
+        ------
+        DtypeError
+            If these are integers.
+        GraphError
+            If an operation made the tensor.
+        """
+        if self.node is not None:
+            raise GraphError("requires_grad_", "only a leaf can be asked for gradients",
+                             given=f"a result of {self.node.name}",
+                             fix="use x.detach(), or x.retain_grad() to see its gradient")  # fmt: skip
+        self.requires_grad = flag and _has_gradient(self.data, "requires_grad_")
+        return self
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
+        """Have ``hook`` called with this tensor's gradient whenever it is computed.
+
+        Parameters
+        ----------
+        hook : callable
+            Gets the whole gradient, once a backward pass; what it returns, if not None,
+            goes on in its place.
+
+        Returns
+        -------
+        callable
+            Call it to remove the hook.
+
+        Raises
+        ------
+        GraphError
+            If no gradient will ever come by.
+        """
+        if not self.requires_grad:
+            raise GraphError("register_hook", "no gradient flows through this tensor",
+                             given=f"a constant of shape {self.shape}",
+                             fix="make it with requires_grad=True")  # fmt: skip
+        edge = self.node or self
+        edge.hooks = hooks = edge.hooks or []
+        hooks.append(hook)
+        return lambda: hooks.remove(hook) if hook in hooks else None
+
+    def retain_grad(self) -> None:
+        """Leave the gradient in ``grad`` although this tensor is no leaf."""
+        if self.node is None:
+            return  # A leaf's is left there anyway.
+        weak = weakref.ref(self)  # The node must not keep its own result alive.
+
+        def keep(g: Tensor) -> None:
+            if (x := weak()) is not None:
+                x.grad = Tensor(+g.data) if x.grad is None else x.grad + g
+
+        self.register_hook(keep)
+
     def zero_grad(self) -> None:
         """Forget the gradient: ``grad`` becomes None."""
         self.grad = None
@@ -206,16 +268,6 @@ class Tensor:
         return f"tensor({', '.join(parts)})"
 
 
-def made(data: Array, requires_grad: bool, node: Any) -> Tensor:
-    """Return ``Tensor(data, requires_grad, node)``, at half the cost of calling the class."""
-    result = _new(Tensor)
-    result.data, result.grad, result.requires_grad, result.node = data, None, requires_grad, node
-    return result
-
-
-_new = object.__new__
-
-
 def tensor(
     data: Any,
     requires_grad: bool = False,
@@ -264,11 +316,18 @@ def tensor(
         raise DtypeError("tensor", "these are not numbers that a tensor holds",
                          given=f"dtype {array.dtype}",
                          expected="bool, integers, float32 or float64")  # fmt: skip
-    if requires_grad and array.dtype.kind != "f":
-        raise DtypeError("tensor", "only floating-point numbers have gradients",
-                         given=f"dtype {array.dtype} with requires_grad=True",
-                         expected="float32 or float64",
-                         fix="pass dtype=np.float32, or write 1.0 for 1")  # fmt: skip
+    if requires_grad:
+        _has_gradient(array, "tensor")
     if device is not None:
         array = arrays.to_device(array, device)
     return Tensor(array, requires_grad)
+
+
+def _has_gradient(array: Array, where: str) -> bool:
+    """Return True, or refuse integers."""
+    if array.dtype.kind != "f":
+        raise DtypeError(where, "only floating-point numbers have gradients",
+                         given=f"dtype {array.dtype} with requires_grad=True",
+                         expected="float32 or float64",
+                         fix="pass dtype=np.float32, or write 1.0 for 1")  # fmt: skip
+    return True

@@ -13,14 +13,38 @@ from workbench import arrays
 from workbench.arrays import Array
 from workbench.dynamic import versions
 from workbench.dynamic.function import NO_GRADIENT, Function
-from workbench.dynamic.ops import elementwise, linear, losses, reductions, shapes
+from workbench.dynamic.ops import (
+    activations,
+    attention,
+    convolution,
+    elementwise,
+    indexing,
+    linalg,
+    linear,
+    losses,
+    normalisation,
+    recurrent,
+    reductions,
+    shapes,
+    sorting,
+    special,
+)
+from workbench.dynamic.ops.activations import *
+from workbench.dynamic.ops.attention import *
+from workbench.dynamic.ops.convolution import *
 from workbench.dynamic.ops.elementwise import *
 from workbench.dynamic.ops.elementwise import values
+from workbench.dynamic.ops.indexing import *
+from workbench.dynamic.ops.indexing import SetItem, clean_index
+from workbench.dynamic.ops.linalg import *
 from workbench.dynamic.ops.linear import *
 from workbench.dynamic.ops.losses import *
+from workbench.dynamic.ops.normalisation import *
+from workbench.dynamic.ops.recurrent import *
 from workbench.dynamic.ops.reductions import *
 from workbench.dynamic.ops.shapes import *
-from workbench.dynamic.ops.shapes import SetItem, clean_index
+from workbench.dynamic.ops.sorting import *
+from workbench.dynamic.ops.special import *
 from workbench.dynamic.tensor import Tensor, mode
 from workbench.errors import DtypeError, GraphError, ShapeError
 
@@ -113,13 +137,18 @@ def _attach() -> None:
         ("truediv", divide, "/="),
         ("pow", power, "**="),
         ("matmul", matmul, None),
+        ("mod", mod, None),
+        ("floordiv", floor_divide, None),
+        ("and", bitwise_and, None),
+        ("or", bitwise_or, None),
+        ("xor", bitwise_xor, None),
     ):
         setattr(Tensor, f"__{name}__", op)
         setattr(Tensor, f"__r{name}__", _reflected(op))
         if symbol:
             setattr(Tensor, f"__i{name}__", _in_place(op, symbol))
     others: dict[str, Any] = {
-        "__neg__": negative, "__pos__": positive, "__abs__": absolute,
+        "__neg__": negative, "__pos__": positive, "__abs__": absolute, "__invert__": invert,
         "__lt__": less, "__le__": less_equal, "__gt__": greater, "__ge__": greater_equal,
         "__eq__": equal, "__ne__": not_equal,
         "__getitem__": getitem, "__setitem__": setitem,
@@ -128,7 +157,10 @@ def _attach() -> None:
         "transpose": lambda x, *axes: transpose(x, _one(axes) if axes else None),
     }  # fmt: skip
     for method in ("sum", "mean", "max", "min", "argmax", "squeeze", "astype",
-                   "exp", "log", "sqrt", "tanh", "sigmoid", "relu"):  # fmt: skip
+                   "exp", "log", "sqrt", "tanh", "sigmoid", "relu",
+                   "all", "any", "argmin", "argsort", "clip", "cumprod", "cumsum", "diagonal",
+                   "flatten", "prod", "ptp", "ravel", "repeat", "round", "sort", "std", "swapaxes",
+                   "take", "trace", "var"):  # fmt: skip
         others[method] = globals()[method]
     for name, op in others.items():
         setattr(Tensor, name, op)
@@ -142,11 +174,20 @@ def _one(given: tuple[Any, ...]) -> Any:
 _attach()
 
 __all__ = [
+    *convolution.__all__,
+    *activations.__all__,
+    *attention.__all__,
     *elementwise.__all__,
+    *indexing.__all__,
+    *linalg.__all__,
     *linear.__all__,
     *losses.__all__,
+    *normalisation.__all__,
+    *recurrent.__all__,
     *reductions.__all__,
     *shapes.__all__,
+    *sorting.__all__,
+    *special.__all__,
     "NO_GRADIENT",
     "setitem",
     "to_device",

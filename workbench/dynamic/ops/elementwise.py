@@ -16,10 +16,12 @@ from workbench.dynamic.function import NO_GRADIENT, Function
 from workbench.dynamic.tensor import Tensor
 
 __all__ = [
-    "absolute", "add", "astype", "cos", "divide", "equal", "exp", "expm1", "greater",
-    "greater_equal", "less", "less_equal", "log", "log1p", "maximum", "minimum", "multiply",
-    "negative", "not_equal", "positive", "power", "relu", "sigmoid", "sign", "sin", "sqrt",
-    "square", "subtract", "tanh", "where",
+    "absolute", "add", "astype", "bitwise_and", "bitwise_or", "bitwise_xor", "clip", "cos",
+    "divide", "equal", "exp", "expm1", "floor_divide", "greater", "greater_equal", "heaviside",
+    "invert", "isfinite", "isinf", "isnan", "less", "less_equal", "log", "log1p", "logical_and",
+    "logical_not", "logical_or", "logical_xor", "maximum", "minimum", "multiply", "negative",
+    "not_equal", "positive", "power", "relu", "sigmoid", "sign", "sin", "sqrt", "square",
+    "subtract", "tanh", "where", "xlogy",
 ]  # fmt: skip
 
 
@@ -255,6 +257,34 @@ def minimum(x: Any, y: Any) -> Any:
     return negative(maximum(negative(x), negative(y)))
 
 
+class Clip(Elementwise):
+    """Return x within bounds, either of which can be None, a number, an array or a tensor.
+
+    Inside and *at* a bound the gradient goes to x, beyond it to the bound.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, low: Any = None, high: Any = None) -> Any:
+        ctx.args = x, low, high
+        return np.clip(x, low, high)
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        x, low, high = map(values, ctx.args)
+        raised = x if low is None else np.maximum(x, low)
+        above = raised != raised if high is None else raised > high
+        below = (raised != x) & ~above
+        return g * ~(above | below), g * below, g * above
+
+
+def clip(x: Any, low: Any = None, high: Any = None) -> Any:
+    """Return x within bounds, either of which can be None, a number, an array or a tensor.
+
+    Inside and *at* a bound the gradient goes to x, beyond it to the bound.
+    """
+    return Clip.apply(x, low, high)
+
+
 class Where(Elementwise):
     """Return x where the condition holds and y elsewhere; all three broadcast."""
 
@@ -271,9 +301,35 @@ class Where(Elementwise):
 where = Where.apply
 
 
+def xlogy(x: Any, y: Any) -> Any:
+    """Return x * log(y), and 0 where x is 0, with derivative 0 there."""
+    return x * log(where(values(x) == 0, 1.0, y))
+
+
 def values(x: Any) -> Any:
     """Return the array of a Tensor, and anything else as it is: a constant to compute with."""
     return x.data if isinstance(x, Tensor) else x
+
+
+def constant(name: str, reason: str) -> Callable[..., Any]:
+    """Make of NumPy's function an operation without gradient, and note the reason."""
+    function = getattr(np, name)
+
+    def op(*args: Any, **options: Any) -> Any:
+        data = function(*map(values, args), **options)
+        return wrapped(data) if any(isinstance(x, Tensor) for x in args) else data
+
+    op.__name__ = op.__qualname__ = name
+    op.__doc__ = f"As numpy.{name}, without gradient: {reason}."
+    NO_GRADIENT[name] = reason
+    return op
+
+
+def wrapped(data: Any) -> Any:
+    """Return what NumPy answered as a constant tensor, or a tuple of such."""
+    if isinstance(data, tuple):
+        return tuple(map(wrapped, data))
+    return Tensor(np.asarray(data) if isinstance(data, np.generic | int) else data)
 
 
 def _compare(name: str) -> Any:
@@ -281,7 +337,7 @@ def _compare(name: str) -> Any:
 
     def compare(x: Any, y: Any) -> Any:
         data = ufunc(values(x), values(y))
-        return Tensor(np.asarray(data)) if isinstance(x, Tensor) or isinstance(y, Tensor) else data
+        return wrapped(data) if isinstance(x, Tensor) or isinstance(y, Tensor) else data
 
     compare.__name__ = compare.__qualname__ = name
     compare.__doc__ = f"Return where x is {name.replace('_', ' or ')} to y; no gradient."
@@ -293,5 +349,16 @@ less, less_equal = _compare("less"), _compare("less_equal")
 equal, not_equal = _compare("equal"), _compare("not_equal")
 NO_GRADIENT |= dict.fromkeys(
     ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal"),
-    "a step function: its derivative is 0 wherever it has one",
+    STEP := "a step function: its derivative is 0 wherever it has one",
 )
+heaviside, floor_divide = constant("heaviside", STEP), constant("floor_divide", STEP)
+isnan, isfinite, isinf = (
+    constant("isnan", STEP),
+    constant("isfinite", STEP),
+    constant("isinf", STEP),
+)
+DISCRETE = "it takes integers or truth values, which have no derivative"
+logical_and, logical_or = constant("logical_and", DISCRETE), constant("logical_or", DISCRETE)
+logical_xor, logical_not = constant("logical_xor", DISCRETE), constant("logical_not", DISCRETE)
+bitwise_and, bitwise_or = constant("bitwise_and", DISCRETE), constant("bitwise_or", DISCRETE)
+bitwise_xor, invert = constant("bitwise_xor", DISCRETE), constant("invert", DISCRETE)

@@ -1,24 +1,23 @@
-"""Products: matmul and affine, and convolution and pooling on top of windows."""
+"""Products: matmul and affine, and contractions of every kind."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+import functools
+import string
+from typing import Any
 
 import numpy as np
 
 from workbench import arrays
 from workbench.dynamic.function import Function
-from workbench.dynamic.ops.elementwise import keep_crosswise
-from workbench.dynamic.ops.reductions import max, mean
-from workbench.dynamic.ops.shapes import reshape, transpose
+from workbench.dynamic.ops.elementwise import keep_crosswise, values
+from workbench.dynamic.ops.shapes import axes_of, moveaxis, reshape, roll
+from workbench.dynamic.tensor import Tensor
 from workbench.errors import OptionError, ShapeError
 
 __all__ = [
-    "affine", "avg_pool2d", "col2im", "conv2d", "im2col", "matmul", "max_pool2d",
+    "affine", "cross", "dot", "einsum", "inner", "kron", "matmul", "tensordot", "vdot",
 ]  # fmt: skip
-
-Pair: TypeAlias = int | Sequence[int]
 
 
 def swapped(x: Any) -> Any:
@@ -39,7 +38,7 @@ class Matmul(Function):
     def forward(ctx: Any, x: Any, y: Any) -> Any:
         keep_crosswise(ctx, x, y)
         ctx.row, ctx.column = x.ndim == 1, y.ndim == 1
-        return np.matmul(x, y)
+        return x.dot(y) if x.ndim == y.ndim == 2 else np.matmul(x, y)  # Dot starts sooner.
 
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
@@ -67,28 +66,29 @@ class Affine(Function):
     expects = "x (N, D), w (D, K) and b (K,) with one D and one K"
 
     @staticmethod
-    def forward(ctx: Any, x: Any, w: Any, b: Any) -> Any:
-        if not x.ndim == w.ndim == 2:
+    def forward(ctx: Any, x: Any, w: Any, b: Any = None) -> Any:
+        y = x.dot(w)
+        if y.ndim + w.ndim != 4:
             raise ShapeError("affine", "x and w are matrices", given=f"x {x.shape}, w {w.shape}",
                              expected=Affine.expects,
                              fix="flatten each example first: x.reshape((len(x), -1))")  # fmt: skip
-        for_x, for_w, _ = ctx.inputs
-        ctx.args = (None if for_w is None else x, None if for_x is None else w, None)
-        y = x @ w
         if b is not None:
-            if b.shape != w.shape[1:]:
+            if b.shape != y.shape[1:]:
                 raise ShapeError("affine", "b does not fit w", given=f"w {w.shape}, b {b.shape}",
                                  expected=Affine.expects, fix=f"b needs shape {w.shape[1:]}")  # fmt: skip
             y += b
+        edges = ctx.inputs
+        ctx.args = (None if edges[1] is None else x, None if edges[0] is None else w, None)
         return y
 
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         x, w, _ = ctx.args
+        dot = matmul if isinstance(g, Tensor) else np.dot  # The latter starts sooner.
         return (
-            None if w is None else g @ w.T,
-            None if x is None else x.T @ g,
-            None if ctx.inputs[2] is None else g.sum(axis=0),
+            None if w is None else dot(g, w.T),
+            None if x is None else dot(x.T, g),
+            None if ctx.inputs[2] is None else dot(g.T, arrays.ones(len(g), values(g))),
         )
 
 
@@ -113,131 +113,156 @@ def affine(x: Any, w: Any, b: Any = None) -> Any:
     return Affine.apply(x, w, b)
 
 
-class Im2col(Function):
-    """Every window of a batch of images."""
+class Einsum(Function):
+    """A sum of products over labelled axes; the gradient is another one."""
+
+    broadcasts = True
 
     @staticmethod
-    def forward(ctx: Any, x: Any, size: Pair, stride: Pair, padding: Pair, fill: float) -> Any:
-        ctx.stride, ctx.padding = stride, padding
-        return arrays.im2col(x, size, stride, padding, fill=fill)
-
-    @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
-        return col2im(g, ctx.inputs[0].shape, ctx.stride, ctx.padding)
-
-
-def im2col(x: Any, size: Pair, stride: Pair = 1, padding: Pair = 0) -> Any:
-    """Return every window of images (N, C, H, W), as (N, C, OH, OW, KH, KW)."""
-    return Im2col.apply(x, size, stride, padding, 0.0)
-
-
-class Col2im(Function):
-    """Windows added back to where they came from."""
-
-    fresh = True
-
-    @staticmethod
-    def forward(ctx: Any, windows: Any, shape: Any, stride: Pair, padding: Pair) -> Any:
-        ctx.size, ctx.stride, ctx.padding = windows.shape[4:], stride, padding
-        return arrays.col2im(windows, shape, stride, padding)
+    def forward(ctx: Any, subscripts: str, *xs: Any) -> Any:
+        ctx.subscripts, path = _plan(subscripts, tuple(x.shape for x in xs))
+        wanted = [edge is not None for edge in ctx.inputs[1:]]
+        others = (any(wanted[:k] + wanted[k + 1 :]) for k in range(len(xs)))
+        ctx.args = (None, *(x if o else None for x, o in zip(xs, others, strict=True)))
+        return np.einsum(ctx.subscripts, *xs, optimize=path)
 
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
-        return im2col(g, ctx.size, ctx.stride, ctx.padding)
+        terms, output = ctx.subscripts.split("->")
+        terms = terms.split(",")
+        edges, xs = ctx.inputs[1:], ctx.args[1:]
+        return None, *(
+            None if edge is None else
+            _share(terms[k], edge, [output, *terms[:k], *terms[k + 1 :]], [g, *xs[:k], *xs[k + 1 :]])
+            for k, edge in enumerate(edges)
+        )  # fmt: skip
 
 
-def col2im(windows: Any, shape: Sequence[int], stride: Pair = 1, padding: Pair = 0) -> Any:
-    """Return images of ``shape`` (N, C, H, W) in which overlapping windows are summed."""
-    return Col2im.apply(windows, shape, stride, padding)
+def _share(own: str, like: Any, terms: list[str], factors: list[Any]) -> Any:
+    """Return the gradient of the operand with labels ``own``: g times the other operands."""
+    xp = arrays.namespace(values(factors[0]))
+    known = {pair for term, f in zip(terms, factors, strict=True)
+             for pair in zip(term, f.shape, strict=True)}  # fmt: skip
+    spare = iter(sorted({*string.ascii_letters}.difference(own, *terms)))
+    target = ""
+    for label, n in zip(own, like.shape, strict=True):
+        if label in target:  # A diagonal: the gradient lies on it, with zeros around.
+            target += next(spare)
+            terms.append(label + target[-1])
+            factors.append(xp.eye(n, dtype=like.dtype))
+            continue
+        target += label
+        if (label, n) not in known:  # Summed along this operand alone: g is repeated.
+            terms.append(label)
+            factors.append(xp.ones(n, like.dtype))
+    return Einsum.apply(f"{','.join(terms)}->{target}", *factors)
 
 
-def conv2d(x: Any, w: Any, b: Any = None, stride: Pair = 1, padding: Pair = 0) -> Any:
-    """Return the cross-correlation of images with kernels, as one matrix product.
-
-    Parameters
-    ----------
-    x : (N, C, H, W)
-    w : (F, C, KH, KW)
-    b : (F,), optional
-    stride, padding : int or (int, int)
-        In pixels; the padding is zeros.
-
-    Returns
-    -------
-    Tensor, shape (N, F, OH, OW)
-        ``OH = (H + 2 * padding - KH) // stride + 1``, and OW likewise.
-
-    Raises
-    ------
-    ShapeError, OptionError
-        If the arguments do not fit each other.
-
-    Notes
-    -----
-    Chellapilla, Puri and Simard (2006); the name im2col is Caffe's.
-    """
-    fits = x.ndim == w.ndim == 4 and x.shape[1] == w.shape[1]
-    if not fits or (b is not None and b.shape != w.shape[:1]):
-        given = f"x {x.shape}, w {w.shape}" + ("" if b is None else f", b {b.shape}")
-        raise ShapeError("conv2d", "the shapes do not fit", given=given,
-                         expected="x (N, C, H, W), w (F, C, KH, KW) and b (F,) with one C "
-                         "and one F")  # fmt: skip
-    windows = im2col(x, w.shape[2:], stride, padding)
-    n, c, oh, ow, kh, kw = windows.shape
-    # Kernel first, so that copying windows, and adding them back, runs along image rows.
-    columns = reshape(transpose(windows, (1, 4, 5, 0, 2, 3)), (c * kh * kw, n * oh * ow))
-    y = reshape(w, (len(w), c * kh * kw)) @ columns
-    if b is not None:
-        y = y + reshape(b, (len(b), 1))
-    return transpose(reshape(y, (len(w), n, oh, ow)), (1, 0, 2, 3))
+@functools.lru_cache(maxsize=1024)
+def _plan(subscripts: str, shapes: tuple[tuple[int, ...], ...]) -> tuple[str, Any]:
+    """Return the subscripts with a letter for every axis, and a good order of products."""
+    try:
+        path, text = np.einsum_path(subscripts, *(np.broadcast_to(0.0, each) for each in shapes))
+    except ValueError as error:
+        raise ShapeError("einsum", str(error).rstrip("."), given=f"{subscripts!r} for "
+                         + ", ".join(map(str, shapes)), expected="one term an operand, one "
+                         "letter an axis, and one length a letter") from error  # fmt: skip
+    return text.split("\n")[0].split(":")[1].strip(), path
 
 
-def max_pool2d(x: Any, size: Pair, stride: Pair | None = None, padding: Pair = 0) -> Any:
-    """Return the maximum of each window; elements that tie share the gradient equally.
+def einsum(subscripts: str, *operands: Any) -> Any:
+    """Return the sum of products that the labels describe (Einstein's convention).
 
     Parameters
     ----------
-    x : (N, C, H, W)
-    size, stride, padding : int or (int, int)
-        In pixels.  The stride is the size by default; padding never wins.
+    subscripts : str
+        As in :func:`numpy.einsum`: one letter an axis and a comma between operands, then
+        optionally ``->`` and the axes of the result; ``...`` for axes that broadcast.
+        A letter twice in an operand is its diagonal.
+    *operands : Tensor or array
+        Multiplied two by two, in the order that :func:`numpy.einsum_path` finds.
 
     Returns
     -------
-    Tensor, shape (N, C, OH, OW)
+    Tensor
 
     Raises
     ------
-    ShapeError, OptionError
-        If a window does not fit, or could lie in the padding alone.
+    ShapeError
+        If the subscripts cannot be read, or do not fit the operands.
+
+    Examples
+    --------
+    >>> x = np.arange(6.0).reshape(2, 3)
+    >>> einsum("ij,kj->ik", x, x)
+    array([[ 5., 14.],
+           [14., 50.]])
     """
-    sizes = arrays.pair(size, "max_pool2d", "size", 1)
-    if any(
-        p >= k for p, k in zip(arrays.pair(padding, "max_pool2d", "padding", 0), sizes, strict=True)
-    ):
-        raise OptionError("max_pool2d", "a window could lie in the padding alone",
-                          given=f"size={size}, padding={padding}",
-                          expected="padding smaller than the window")  # fmt: skip
-    windows = Im2col.apply(x, size, size if stride is None else stride, padding, -np.inf)
-    return max(transpose(windows, (4, 5, 0, 1, 2, 3)), axis=(0, 1))
+    return Einsum.apply(subscripts, *operands)
 
 
-def avg_pool2d(x: Any, size: Pair, stride: Pair | None = None, padding: Pair = 0) -> Any:
-    """Return the mean of each window, zeros of the padding included.
+def tensordot(x: Any, y: Any, axes: Any = 2) -> Any:
+    """Return the sum of products over axes of both arrays.
 
     Parameters
     ----------
-    x : (N, C, H, W)
-    size, stride, padding : int or (int, int)
-        In pixels.  The stride is the size by default.
-
-    Returns
-    -------
-    Tensor, shape (N, C, OH, OW)
+    x, y : Tensor or array
+    axes : int, or pair of ints or sequences
+        How many of the last axes of x and the first of y to sum over, or which of each.
 
     Raises
     ------
-    ShapeError, OptionError
-        If a window does not fit.
+    OptionError
+        If x and y have no such axes, or not as many of each.
+    ShapeError
+        If the axes differ in length.
     """
-    windows = im2col(x, size, size if stride is None else stride, padding)
-    return mean(transpose(windows, (4, 5, 0, 1, 2, 3)), axis=(0, 1))
+    if isinstance(axes, int | np.integer):
+        axes = range(-axes, 0), range(axes)
+    try:
+        over, under = (axes_of(each, a.ndim) for each, a in zip(axes, (x, y), strict=True))
+        pairs = dict(zip(under, over, strict=True))
+    except ValueError as error:
+        raise OptionError("tensordot", "these axes cannot be paired",
+                          given=f"x {x.shape}, y {y.shape}, axes={axes}",
+                          expected="as many axes of x as of y, each once") from error  # fmt: skip
+    first, others = string.ascii_lowercase[: x.ndim], string.ascii_uppercase
+    second = "".join(first[pairs[k]] if k in pairs else others[k] for k in range(y.ndim))
+    once = "".join(c for c in first + second if (c in first) != (c in second))
+    return einsum(f"{first},{second}->{once}", x, y)
+
+
+def dot(x: Any, y: Any) -> Any:
+    """Return the sum of products over the last axis of x and the last but one of y."""
+    if x.ndim and y.ndim:
+        return matmul(x, y) if y.ndim <= 2 else tensordot(x, y, (-1, -2))
+    return x * y
+
+
+def inner(x: Any, y: Any) -> Any:
+    """Return the sum of products over the last axes of x and y."""
+    return tensordot(x, y, (-1, -1)) if x.ndim and y.ndim else x * y
+
+
+def vdot(x: Any, y: Any) -> Any:
+    """Return the sum of the products of corresponding elements, whatever the shapes."""
+    return matmul(reshape(x, -1), reshape(y, -1))
+
+
+def kron(x: Any, y: Any) -> Any:
+    """Return the Kronecker product: y in place of each element of x, multiplied by it."""
+    n = max(x.ndim, y.ndim)
+    a, b = ((1,) * (n - v.ndim) + v.shape for v in (x, y))
+    apart = reshape(x, tuple(k for m in a for k in (m, 1))) * reshape(
+        y, tuple(k for m in b for k in (1, m))
+    )
+    return reshape(apart, tuple(m * k for m, k in zip(a, b, strict=True)))
+
+
+def cross(x: Any, y: Any, axis: int = -1) -> Any:
+    """Return the cross product of vectors of three elements along ``axis``."""
+    if not x.shape[axis] == y.shape[axis] == 3:
+        raise ShapeError("cross", "a cross product is of vectors of three elements",
+                         given=f"x {x.shape}, y {y.shape}, axis={axis}")  # fmt: skip
+    x, y = moveaxis(x, axis, -1), moveaxis(y, axis, -1)
+    return moveaxis(roll(x * roll(y, -1, -1) - roll(x, -1, -1) * y, -1, -1), -1, axis)
