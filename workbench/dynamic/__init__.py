@@ -7,14 +7,16 @@ structure of the graph.
 A reading order: ``tensor`` (what flows), ``function`` (how a call is recorded), ``engine``
 (how the record is unwound), ``ops`` (each gradient under its forward), ``versions`` (what
 keeps in-place edits honest), ``nn`` and ``optim``; then what stands on these:
-``checkpointing``, ``anomaly``, ``tape`` (the record as data).
+``batching``, ``checkpointing``, ``anomaly``, ``amp``, ``tape`` (the record as data), ``data``
+(examples in batches) and ``serialization``.
 """
 
-from workbench.dynamic import nn, ops, optim
+from workbench.dynamic import data, nn, ops, optim
 from workbench.dynamic.anomaly import detect_anomaly
 from workbench.dynamic.checkpointing import checkpoint
 from workbench.dynamic.engine import grad
 from workbench.dynamic.function import Function
+from workbench.dynamic.serialization import load, save
 from workbench.dynamic.tape import Record, Saved, graph, saved
 from workbench.dynamic.tensor import Tensor, no_grad, tensor
 
@@ -24,13 +26,16 @@ __all__ = [
     "Saved",
     "Tensor",
     "checkpoint",
+    "data",
     "detect_anomaly",
     "grad",
     "graph",
+    "load",
     "nn",
     "no_grad",
     "ops",
     "optim",
+    "save",
     "saved",
     "tensor",
 ]

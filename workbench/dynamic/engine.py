@@ -288,7 +288,7 @@ def unwind(
             for e, d in zip(inputs, results):  # noqa: B905 - checked, and faster without.
                 if e is None or d is None or (wanted is not None and e not in wanted):
                     continue
-                leaf = isinstance(e, Tensor)
+                leaf = type(e) is not Node
                 like = e.data if leaf else e
                 try:
                     if d.shape != like.shape:

@@ -23,6 +23,7 @@ from workbench.dynamic.tensor import Tensor, mode
 from workbench.errors import DeviceError, DtypeError, GraphError, OptionError, ShapeError
 
 _SEVERAL = object()
+_HOST = (np.generic, np.ndarray)
 
 NO_GRADIENT: dict[str, str] = {}
 """The operations without a gradient, each with the reason; filled where each is defined."""
@@ -74,7 +75,7 @@ class Node:
     def free(self) -> None:
         """Let go of everything that was kept for backward."""
         self.inputs = self.args = self.output = None
-        vars(self).clear()
+        self.__dict__.clear()
         del self.shape  # So that a later graph on top stumbles when it gets here.
 
 
@@ -248,7 +249,7 @@ def _not_args(cls: type[Function], saved: tuple[Any, ...], values: list[Any]) ->
 
 def _one_array(cls: type[Function], data: Any) -> Array:
     """Return what forward gave as an array: NumPy reduces to scalars, not 0-d arrays."""
-    if isinstance(data, np.generic | np.ndarray):
+    if isinstance(data, _HOST):
         return np.asarray(data)
     if arrays.namespace(data) is not np:
         return data

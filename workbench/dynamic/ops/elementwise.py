@@ -148,20 +148,21 @@ def unary(name: str, forward: Any, backward: Any, doc: str) -> Callable[..., Any
         parameter says what to keep: the argument x, or the result y.
     doc : str
     """
-    kept = "".join(list(inspect.signature(backward).parameters)[1:])
+    parameters = inspect.signature(backward).parameters
+    keeps_x, keeps_y = "x" in parameters, "y" in parameters
 
     def forward_(ctx: Any, x: Any) -> Any:
-        y = forward(x)
-        if kept == "x":
+        if keeps_y:
+            ctx.output = y = forward(x)
+            return y
+        if keeps_x:
             ctx.args = (x,)
-        elif kept == "y":
-            ctx.output = y
-        return y
+        return forward(x)
 
     def backward_(ctx: Any, g: Any) -> Any:
-        if kept == "x":
-            return backward(g, ctx.args[0])
-        return backward(g, ctx.output) if kept else backward(g)
+        if keeps_y:
+            return backward(g, ctx.output)
+        return backward(g, ctx.args[0]) if keeps_x else backward(g)
 
     methods = {"forward": staticmethod(forward_), "backward": staticmethod(backward_)}
     names = {"__doc__": doc, "__module__": __name__, "name": name}

@@ -71,16 +71,18 @@ class SoftmaxCrossEntropy(Function):
 
 def _check_labels(logits: Any, labels: Any) -> tuple[int, int]:
     name = "softmax_cross_entropy"
-    if not hasattr(labels, "dtype") or labels.dtype.kind not in "iu":
+    dtype = getattr(labels, "dtype", None)
+    if dtype is None or dtype.kind not in "iu":
         raise DtypeError(name, "labels are class numbers",
-                         given=f"labels of {getattr(labels, 'dtype', type(labels).__name__)}",
+                         given=f"labels of {dtype or type(labels).__name__}",
                          expected="an array of integers, 0 to K - 1")  # fmt: skip
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or not logits.size:
         raise ShapeError(name, "logits and labels do not fit together",
                          given=f"logits {logits.shape}, labels {labels.shape}",
                          expected="logits (N, K) and labels (N,), N and K not 0")  # fmt: skip
     n, k = logits.shape
-    if labels.view(_UNSIGNED[labels.dtype.itemsize]).max() >= k:
+    unsigned = labels.view(_UNSIGNED[dtype.itemsize])
+    if unsigned[unsigned.argmax()] >= k:  # Starts sooner than max.
         raise OptionError(name, "a label is not a class",
                           given=f"labels from {labels.min()} to {labels.max()}",
                           expected=f"0 to {k - 1}, for logits {logits.shape}")  # fmt: skip
