@@ -12,7 +12,7 @@ JOBS   ?= 2
 export OMP_NUM_THREADS      ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help compare test test-quick lint format lab bench doctor exercises peers clean
+.PHONY: help compare test test-quick test-peers lint format lab bench doctor exercises peers clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ test: $(VENV)/dev  ## Run every test, with coverage.
 
 test-quick: $(VENV)/dev  ## Run the tests that take seconds.
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+
+test-peers: $(VENV)/dev $(VENV)/peers  ## Install PyTorch, JAX and autograd, and run what is held against them.
+	$(BIN)/python -m pytest -n $(JOBS) -m peers tests/peers
 
 lint: $(VENV)/dev  ## Check format, style, types and who imports whom.
 	$(BIN)/ruff format --check .
@@ -48,15 +51,14 @@ doctor: $(VENV)/run  ## Say what this installation can do, and what it lacks.
 exercises: $(VENV)/dev  ## Make exercises/ anew from solutions/, through nbgrader.
 	$(BIN)/python -m workbench.course.nbgrader release 01-gradients-by-hand
 
-peers: $(VENV)/run  ## Install PyTorch, JAX and autograd, for `make bench`.
-	$(BIN)/python -m pip install -c constraints.txt -e ".[peers]"
+peers: $(VENV)/peers  ## Install PyTorch, JAX and autograd, for `make bench` and `make test-peers`.
 
 clean:  ## Remove the environment and everything that was built.
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov \
 		.pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# --- environments: one .venv, three growing sets of packages -----------------------
+# --- environments: one .venv, four growing sets of packages ------------------------
 
 $(VENV)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -75,3 +77,7 @@ $(VENV)/lab: $(VENV)/python pyproject.toml constraints.txt
 $(VENV)/dev: $(VENV)/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --progress-bar on -c constraints.txt -e ".[lab,course,dev]"
 	@touch $@ $(VENV)/lab $(VENV)/run
+
+$(VENV)/peers: $(VENV)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --progress-bar on -c constraints.txt -e ".[peers]"
+	@touch $@ $(VENV)/run

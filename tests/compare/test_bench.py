@@ -61,6 +61,40 @@ def render(table):
     return console.export_text()
 
 
+def test_memory_is_compared_in_bytes_from_a_run_that_builds_everything_anew(monkeypatch):
+    kept = []
+
+    def holding(mebibytes):
+        def run(steps):
+            kept.append(steps)
+            np.ones(mebibytes << 20, np.uint8)
+
+        return run
+
+    sides = {"dynamic": holding(24), "numpy": holding(8)}
+    pairing = bench.Pairing("dynamic", "numpy")
+    workload = workloads.Workload("made", "", sides.__getitem__, (pairing,), memory=True)
+    monkeypatch.setitem(bench.WORKLOADS, "made", workload)
+    row = bench.measure_pair("made", pairing, 7)
+    assert kept == [1, 2, 1, 2]  # Once unseen, then weighed.
+    assert row["ours_seconds"] is row["peer_seconds"] is None
+    assert math.isclose(row["ours_bytes"], 24 << 20, rel_tol=0.01)
+    assert math.isclose(row["ratio_median"], 3, rel_tol=0.01)
+    assert "24.0 MiB" in render(bench.table([row]))
+
+
+@pytest.mark.parametrize("training", [workloads.LENET, workloads.CHAR_RNN])
+def test_a_workload_that_is_no_case_trains(training):
+    run = training("dynamic")
+    assert float(run(3)) < float(training("dynamic")(1))
+    assert math.isclose(float(training.anew("dynamic")(2)), float(training("dynamic")(2)))
+
+
+def test_trees_train_alike_in_every_order_of_batching():
+    losses = [float(workloads.trees(name)(2)) for name in ("agenda", "depth", "unbatched")]
+    np.testing.assert_allclose(losses, losses[-1], rtol=1e-5)
+
+
 def test_every_engine_and_peer_that_is_installed_runs_a_step():
     for workload in ("mlp-tiny", "per-sample"):
         made = workloads.WORKLOADS[workload]
@@ -70,7 +104,7 @@ def test_every_engine_and_peer_that_is_installed_runs_a_step():
                 made.build(pairing.peer)(1)
 
 
-@pytest.mark.parametrize("peer", peers.MLP_STEPS)
+@pytest.mark.parametrize("peer", peers.TRAINING["mlp"])
 def test_a_peer_does_the_same_training_as_era_1(peer):
     if peers.PEERS[peer].missing():
         pytest.skip(peers.PEERS[peer].missing())
@@ -80,7 +114,7 @@ def test_a_peer_does_the_same_training_as_era_1(peer):
     x, y = rng.standard_normal((6, 3), dtype=np.float32), rng.integers(0, 4, 6)
     network = workloads.program(case, "manual").Network(weights, case.learning_rate)
     losses = [float(network.step(x, y)) for _ in range(4)]
-    run = peers.MLP_STEPS[peer](weights, x, y, case.learning_rate)
+    run = peers.TRAINING["mlp"][peer](weights, x, y, case.learning_rate)
     theirs = [float(run(1)) for _ in range(4)]
     np.testing.assert_allclose(theirs, losses, rtol=1e-5)
 

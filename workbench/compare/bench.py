@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.compare.table import seconds
+from workbench.compare import peers as theirs
+from workbench.compare.runner import peak_bytes
+from workbench.compare.table import seconds, size
 from workbench.compare.workloads import PEERS, WORKLOADS, Pairing, Runner
 from workbench.errors import OptionError, unknown_name
 
@@ -52,8 +54,9 @@ def run_bench(
     -------
     list of dict
         With keys ``workload, engine, peer, ratio_median, ratio_min, ratio_max, bar,
-        ours_seconds, peer_seconds, threads, device, missing``.  ``missing`` is None,
-        or says how to install an absent peer; then the figures are None.
+        ours_seconds, peer_seconds, ours_bytes, peer_bytes, threads, device, missing``.
+        ``missing`` is None, or says how to install an absent peer; then the figures are
+        None.  A workload is either timed or weighed: the other two figures are None.
 
     Raises
     ------
@@ -107,6 +110,8 @@ def measure_pair(name: str, pairing: Pairing, repetitions: int) -> Row:
         "bar": pairing.bar,
         "ours_seconds": None,
         "peer_seconds": None,
+        "ours_bytes": None,
+        "peer_bytes": None,
         "threads": THREADS,
         "device": "cpu",
         "missing": PEERS[pairing.peer].missing(),
@@ -114,6 +119,8 @@ def measure_pair(name: str, pairing: Pairing, repetitions: int) -> Row:
     if row["missing"] is not None:
         return row
     sides = [WORKLOADS[name].build(pairing.engine), WORKLOADS[name].build(pairing.peer)]
+    if WORKLOADS[name].memory:
+        return row | weighed(pairing, sides)
     counts = [steps_in_a_batch(side) for side in sides]
     times = np.empty((repetitions, 2))
     for repetition in range(repetitions):
@@ -130,6 +137,26 @@ def measure_pair(name: str, pairing: Pairing, repetitions: int) -> Row:
         "peer_seconds": float(theirs),
     }
     return row
+
+
+def weighed(pairing: Pairing, sides: list[Runner]) -> Row:
+    """Return the figures of two sides' most memory held, each by its own allocator's count.
+
+    Ours is all that Python and NumPy hold, the objects of the graph included; of a peer
+    it is its tensors.  What oneDNN and BLAS take for themselves nobody counts.  Counts do
+    not vary, so the smallest and the largest ratio are the ratio.
+    """
+    peaks = []
+    for side, who in zip(sides, (pairing.engine, pairing.peer), strict=True):
+        side(1)  # Caches and imports are not what is weighed.
+
+        def work(side: Runner = side) -> None:
+            side(2)
+
+        peaks.append(theirs.torch_peak_bytes(work) if who == "torch" else peak_bytes(work, "cpu"))
+    ratio = peaks[0] / peaks[1]
+    return {"ratio_median": ratio, "ratio_min": ratio, "ratio_max": ratio,
+            "ours_bytes": peaks[0], "peer_bytes": peaks[1]}  # fmt: skip
 
 
 def timed(run: Runner, steps: int) -> float:
@@ -170,5 +197,11 @@ def table(rows: Sequence[Row]) -> Table:
         ratio = f"[{met}]{row['ratio_median']:.2f}[/]" if met else f"{row['ratio_median']:.2f}"
         made.add_row(*start, ratio, f"{row['ratio_min']:.2f}", f"{row['ratio_max']:.2f}",
                      "" if bar is None else f"{bar:.2f}",
-                     seconds(row["ours_seconds"]), seconds(row["peer_seconds"]))  # fmt: skip
+                     figure(row, "ours"), figure(row, "peer"))  # fmt: skip
     return made
+
+
+def figure(row: Row, side: str) -> str:
+    """Return what a side took, in time or in memory."""
+    weight: int | None = row[f"{side}_bytes"]
+    return seconds(row[f"{side}_seconds"]) if weight is None else size(weight)

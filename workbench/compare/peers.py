@@ -65,6 +65,7 @@ PEERS = {
     "torch": Peer("torch", limit_torch),
     "autograd": Peer("autograd"),
     "jax": Peer("jax", limit_jax),
+    "unbatched": Peer("workbench"),
     "loop of grad": Peer("workbench"),
 }
 
@@ -99,28 +100,114 @@ def numpy_mlp(weights: Weights, x: Any, y: Any, learning_rate: float) -> Runner:
     return run
 
 
-def torch_mlp(weights: Weights, x: Any, y: Any, learning_rate: float) -> Runner:
-    """Train in eager PyTorch, with nn, cross_entropy and optim.SGD."""
+def torch_training(model: Any, x: Any, y: Any, learning_rate: float) -> Runner:
+    """Train a PyTorch module in eager mode, with cross_entropy and optim.SGD."""
     import torch
 
-    layers: list[Any] = []
-    for w, b in zip(weights[::2], weights[1::2], strict=True):
-        linear = torch.nn.Linear(*w.shape)
-        with torch.no_grad():
-            linear.weight.copy_(torch.from_numpy(w.T))
-            linear.bias.copy_(torch.from_numpy(b))
-        layers += [linear, torch.nn.Tanh()]
-    model = torch.nn.Sequential(*layers[:-1])
     optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
     inputs, labels = torch.from_numpy(x), torch.from_numpy(y)
 
     def run(steps: int) -> Any:
         for _ in range(steps):
             optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(model(inputs), labels)
+            logits = model(inputs)
+            loss = torch.nn.functional.cross_entropy(logits.flatten(0, -2), labels.flatten())
             loss.backward()
             optimizer.step()
         return loss.detach()
+
+    return run
+
+
+def torch_layer(layer: Any, *weights: Any) -> Any:
+    """Give a layer of PyTorch's its weights: a matrix is kept transposed there."""
+    import torch
+
+    with torch.no_grad():
+        for parameter, w in zip(layer.parameters(), weights, strict=True):
+            parameter.copy_(torch.from_numpy(w.T if w.ndim == 2 else w))
+    return layer
+
+
+def torch_mlp(weights: Weights, x: Any, y: Any, learning_rate: float) -> Runner:
+    """Train in eager PyTorch, with nn, cross_entropy and optim.SGD."""
+    from torch import nn
+
+    layers: list[Any] = []
+    for w, b in zip(weights[::2], weights[1::2], strict=True):
+        layers += [torch_layer(nn.Linear(*w.shape), w, b), nn.Tanh()]
+    return torch_training(nn.Sequential(*layers[:-1]), x, y, learning_rate)
+
+
+def torch_lenet(weights: Weights, x: Any, y: Any, learning_rate: float) -> Runner:
+    """Train LeNet in eager PyTorch."""
+    from torch import nn
+
+    layers: list[Any] = []
+    for k, b in zip(weights[:4:2], weights[1:4:2], strict=True):
+        layers += [torch_layer(nn.Conv2d(k.shape[1], k.shape[0], k.shape[2:]), k, b)]
+        layers += [nn.MaxPool2d(2)]
+    w3, b3, w4, b4 = weights[4:]
+    layers += [nn.Flatten(), torch_layer(nn.Linear(*w3.shape), w3, b3), nn.ReLU()]
+    layers += [torch_layer(nn.Linear(*w4.shape), w4, b4)]
+    return torch_training(nn.Sequential(*layers), x, y, learning_rate)
+
+
+def torch_char_rnn(weights: Weights, x: Any, y: Any, learning_rate: float) -> Runner:
+    """Train an embedding, nn.LSTM and an affine layer in eager PyTorch; x and y (T, N)."""
+    from torch import nn
+
+    table, wx, wh, b, w, bias = weights
+
+    class CharRNN(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = torch_layer(nn.Embedding(*table.shape), table.T)
+            self.lstm = nn.LSTM(wx.shape[0], wh.shape[0])
+            torch_layer(self.lstm, wx, wh, b, np.zeros_like(b))
+            self.lstm.bias_hh_l0.requires_grad_(False)  # It has two biases; one learns.
+            self.head = torch_layer(nn.Linear(*w.shape), w, bias)
+
+        def forward(self, x: Any) -> Any:
+            states, _ = self.lstm(self.embedding(x))
+            return self.head(states)
+
+    return torch_training(CharRNN(), x, y, learning_rate)
+
+
+def torch_chain(x: Any, length: int) -> Runner:
+    """Run a chain of that many operations forward and backward in eager PyTorch."""
+    import torch
+
+    leaf = torch.from_numpy(x).requires_grad_()
+
+    def run(steps: int) -> Any:
+        for _ in range(steps):
+            leaf.grad = None
+            y = leaf
+            for _ in range(length // 2):
+                y = y * 0.999 + 0.001
+            y.sum().backward()
+        return leaf.grad
+
+    return run
+
+
+def autograd_chain(x: Any, length: int) -> Runner:
+    """Run the same chain in HIPS autograd."""
+    import autograd
+
+    def chain(y: Any) -> Any:
+        for _ in range(length // 2):
+            y = y * 0.999 + 0.001
+        return autograd.numpy.sum(y)
+
+    gradient = autograd.grad(chain)
+
+    def run(steps: int) -> Any:
+        for _ in range(steps):
+            result = gradient(x)
+        return result
 
     return run
 
@@ -214,9 +301,32 @@ def jax_first_result(weights: Weights, x: Any, y: Any) -> Runner:
     return run
 
 
-MLP_STEPS: dict[str, Callable[..., Runner]] = {
-    "numpy": numpy_mlp,
-    "torch": torch_mlp,
-    "autograd": autograd_mlp,
-    "jax": jax_mlp,
+def torch_peak_bytes(work: Callable[[], object]) -> int:
+    """Return the most memory that ``work`` held in PyTorch's CPU tensors at once, in bytes.
+
+    PyTorch's profiler sees every allocation of its allocator; what oneDNN and BLAS take for
+    themselves it does not see.
+    """
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        work()
+    # The public list keeps only what no operator asked for; this one has all of it.
+    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+    changes = [e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())]
+    return int(np.cumsum(changes).max(initial=0))
+
+
+TRAINING: dict[str, dict[str, Callable[..., Runner]]] = {
+    "mlp": {
+        "numpy": numpy_mlp,
+        "torch": torch_mlp,
+        "autograd": autograd_mlp,
+        "jax": jax_mlp,
+    },
+    "lenet": {"torch": torch_lenet},
+    "char_rnn": {"torch": torch_char_rnn},
 }
+"""For each program, who trains it from the same weights on the same batch."""
+
+CHAINS: dict[str, Callable[..., Runner]] = {"torch": torch_chain, "autograd": autograd_chain}

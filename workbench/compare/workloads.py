@@ -34,34 +34,124 @@ class Pairing:
 
 @dataclass(frozen=True)
 class Workload:
-    """A named measurement: how to build each side, and which pairs to time."""
+    """A named measurement: how to build each side, and which pairs to compare.
+
+    With ``memory``, what is compared is the most memory held during a run, and a side
+    builds its network anew in each run, so that its parameters count.
+    """
 
     name: str
     what: str
     build: Callable[[str], Runner]
     pairings: tuple[Pairing, ...]
+    memory: bool = False
 
 
-def mlp(sizes: tuple[int, ...], batch_size: int) -> Callable[[str], Runner]:
-    """Return the builder of a full SGD step of a tanh network, float32."""
+@dataclass(frozen=True)
+class Training:
+    """SGD steps of a case's program on one batch, float32, by an engine or a peer."""
 
-    def build(engine: str) -> Runner:
-        case = Case("bench", "", "mlp", "", affine_shapes(*sizes), batch_size, 0.1, 1)
-        weights = case.weights(np.float32)
-        rng = np.random.default_rng(0)
-        x = rng.standard_normal((batch_size, sizes[0]), dtype=np.float32)
-        y = rng.integers(0, sizes[-1], batch_size)
-        if engine in peers.MLP_STEPS:
-            return peers.MLP_STEPS[engine](weights, x, y, case.learning_rate)
-        network = program(case, engine).Network(weights, case.learning_rate)
+    case: Case
+    batch: Callable[[np.random.Generator], tuple[Any, Any]]
 
-        def run(steps: int) -> None:
-            for _ in range(steps):
-                network.step(x, y)
+    def prepare(self, engine: str) -> Callable[[], Runner]:
+        """Make the weights and the batch; return what builds the network on them."""
+        x, y = self.batch(np.random.default_rng(0))
+        weights, rate = self.case.weights(np.float32), self.case.learning_rate
+        theirs = peers.TRAINING[self.case.program].get(engine)
 
-        return run
+        def start() -> Runner:
+            if theirs is not None:
+                return theirs(weights, x, y, rate)
+            network = program(self.case, engine).Network(weights, rate)
 
-    return build
+            def run(steps: int) -> Any:
+                for _ in range(steps):
+                    loss = network.step(x, y)
+                return loss
+
+            return run
+
+        return start
+
+    def __call__(self, engine: str) -> Runner:
+        """Return a side that goes on training one network."""
+        return self.prepare(engine)()
+
+    def anew(self, engine: str) -> Runner:
+        """Return a side that begins each run with a new network."""
+        start = self.prepare(engine)
+        return lambda steps: start()(steps)
+
+
+def rows(batch_size: int, width: int, classes: int) -> Callable[..., tuple[Any, Any]]:
+    """Return what draws a batch of random rows with random labels."""
+    return lambda rng: (
+        rng.standard_normal((batch_size, width), dtype=np.float32),
+        rng.integers(0, classes, batch_size),
+    )
+
+
+def mlp(sizes: tuple[int, ...], batch_size: int) -> Training:
+    """Return the training of a tanh network."""
+    case = Case("bench", "", "mlp", "", affine_shapes(*sizes), batch_size, 0.1, 1)
+    return Training(case, rows(batch_size, sizes[0], sizes[-1]))
+
+
+MNIST = mlp((784, 256, 128, 10), 64)
+LENET = Training(
+    Case("bench", "", "lenet", "", {"k1": (20, 1, 5, 5), "b1": (20,), "k2": (50, 20, 5, 5),
+         "b2": (50,), "w3": (800, 500), "b3": (500,), "w4": (500, 10), "b4": (10,)},
+         64, 0.01, 1),
+    lambda rng: (rng.standard_normal((64, 1, 28, 28), dtype=np.float32),
+                 rng.integers(0, 10, 64)),
+)  # fmt: skip
+CHAR_RNN = Training(
+    Case("bench", "", "char_rnn", "", {"table": (65, 32), "wx": (32, 512), "wh": (128, 512),
+         "b": (512,), "w": (128, 65), "bias": (65,)}, 32, 0.1, 1),
+    lambda rng: tuple(rng.integers(0, 65, (2, 50, 32))),
+)  # fmt: skip
+TREES = Case("bench", "", "trees", "", {"w_leaf": (1, 192), "b_leaf": (192,), "w": (128, 320),
+             "table": (3, 320), "w_out": (64, 2), "b_out": (2,)}, 64, 0.1, 1)  # fmt: skip
+CHAIN_LENGTH = 100_000
+
+
+def trees(strategy: str) -> Runner:
+    """Return SGD steps of a Tree-LSTM of 64 units on 64 expressions of 4 to 16 leaves."""
+    from workbench.datasets import expression_trees
+
+    data = expression_trees(64, 1)
+    signs = (data.y_train > 0).astype(np.int64)
+    named = None if strategy == "unbatched" else strategy
+    network = program(TREES, "dynamic").Network(TREES.weights(np.float32), 0.1, named)
+
+    def run(steps: int) -> Any:
+        for _ in range(steps):
+            loss = network.step(data.x_train, signs)
+        return loss
+
+    return run
+
+
+def chain(engine: str) -> Runner:
+    """100,000 operations one after another on ten numbers, forward and backward."""
+    x = np.linspace(0, 1, 10, dtype=np.float32)
+    if engine in peers.CHAINS:
+        return peers.CHAINS[engine](x, CHAIN_LENGTH)
+    from workbench import dynamic
+
+    leaf = dynamic.tensor(x, requires_grad=True)
+
+    def run(steps: int) -> Any:
+        for _ in range(steps):
+            leaf.zero_grad()
+            y = leaf
+            for _ in range(CHAIN_LENGTH // 2):
+                y = y * 0.999 + 0.001
+            y.sum().backward()
+        return leaf.grad
+
+    return run
 
 
 def digits_loss() -> tuple[list[FloatArray], FloatArray, npt.NDArray[np.int64]]:
@@ -159,8 +249,20 @@ WORKLOADS = {
                  training_pairs({("dynamic", "torch"): 0.30, ("dynamic", "autograd"): 0.15}
                                 | JAX_SMALL | NUMPY)),
         Workload("mlp-mnist", "SGD step, 784-256-128-10, tanh, batch 64",
-                 mlp((784, 256, 128, 10), 64),
+                 MNIST,
                  training_pairs({("dynamic", "torch"): 0.85} | JAX_MNIST | NUMPY)),
+        Workload("lenet", "SGD step, two convolutions, 500, 10, on 28x28, batch 64", LENET,
+                 (Pairing("dynamic", "torch", 1.5),)),
+        Workload("char-rnn", "SGD step, embedding, LSTM of 128, 50 steps, batch 32", CHAR_RNN,
+                 (Pairing("dynamic", "torch"),)),
+        Workload("trees", "SGD step, Tree-LSTM of 64 on 64 random expressions", trees,
+                 (Pairing("agenda", "unbatched", 0.15), Pairing("depth", "unbatched"))),
+        Workload("chain", "100,000 operations one after another, forward and backward", chain,
+                 (Pairing("dynamic", "torch"), Pairing("dynamic", "autograd"))),
+        Workload("memory-mlp-mnist", "the most memory held in two steps of mlp-mnist",
+                 MNIST.anew, (Pairing("dynamic", "torch"),), memory=True),
+        Workload("memory-lenet", "the most memory held in two steps of lenet", LENET.anew,
+                 (Pairing("dynamic", "torch"),), memory=True),
         Workload("per-sample", "per-sample gradients of 64-64-10, batch 256", per_sample,
                  (Pairing("vmap(grad)", "loop of grad", 0.05),
                   Pairing("jit(vmap(grad))", "jax", 1.0))),
