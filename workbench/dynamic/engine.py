@@ -288,28 +288,27 @@ def unwind(
             for e, d in zip(inputs, results):  # noqa: B905 - checked, and faster without.
                 if e is None or d is None or (wanted is not None and e not in wanted):
                     continue
-                leaf = type(e) is not Node
-                like = e.data if leaf else e
                 try:
-                    if d.shape != like.shape:
-                        if not op.broadcasts:
-                            _refuse_gradient(node, d, like)
-                        d = undo_broadcast(d, like.shape)
-                    if d.dtype is not like.dtype != d.dtype:
-                        _refuse_gradient(node, d, like)
+                    if type(e) is Node:
+                        if d.shape != e.shape or d.dtype is not e.dtype:
+                            d = _fitted(node, d, e)
+                        if e in grads:
+                            grads[e] = grads[e] + d
+                        else:
+                            grads[e] = d
+                            heappush(heap, (-e.sequence, e))
+                        continue
+                    if d.shape != e.data.shape or d.dtype is not e.data.dtype:
+                        d = _fitted(node, d, e.data)
                 except AttributeError:
-                    _refuse_gradient(node, d, like)
+                    _refuse_gradient(node, d, e)
                     raise
-                if e in grads:
-                    if leaf and not create_graph:
-                        grads[e] += d  # Ours alone, so the sum needs no new memory.
-                    else:
-                        grads[e] = grads[e] + d
-                elif leaf:  # A leaf keeps a copy: the array may be g itself, or a view.
+                if e not in grads:  # A leaf keeps a copy: the array may be g itself, or a view.
                     grads[e] = d if op.fresh else +d
+                elif create_graph:
+                    grads[e] = grads[e] + d
                 else:
-                    grads[e] = d
-                    heappush(heap, (-e.sequence, e))
+                    grads[e] += d  # Ours alone, so the sum needs no new memory.
             if not retain:
                 node.free()
     finally:
@@ -370,6 +369,15 @@ def _check_count(node: Node, results: tuple[Any, ...]) -> None:
         raise GraphError(node.name, "backward returned the wrong number of gradients",
                          given=str(len(results)),
                          expected=f"{len(inputs)}, one for each argument of forward")  # fmt: skip
+
+
+def _fitted(node: Node, d: Any, like: Any) -> Any:
+    """Return a gradient, with broadcasting undone, if it then is like the argument."""
+    if d.shape != like.shape and node.op.broadcasts:
+        d = undo_broadcast(d, like.shape)
+    if d.shape != like.shape or d.dtype != like.dtype:
+        _refuse_gradient(node, d, like)
+    return d
 
 
 def _refuse_gradient(node: Node, d: Any, like: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from workbench import arrays
 from workbench.dynamic.function import NO_GRADIENT, Function
 from workbench.dynamic.tensor import Tensor
 
@@ -29,7 +30,7 @@ class Elementwise(Function):
     """An operation on corresponding elements of arguments that broadcast."""
 
     broadcasts = True
-    fresh = True
+    fresh = computes = True
     expects = "shapes that broadcast: from the right, equal lengths or 1"
 
 
@@ -230,7 +231,7 @@ class Astype(Elementwise):
 
 def astype(x: Any, dtype: npt.DTypeLike) -> Any:
     """Return x in another dtype; gradients come back in x's own."""
-    if np.dtype(dtype).kind != "f" and isinstance(x, Tensor):
+    if not arrays.is_float(np.dtype(dtype)) and isinstance(x, Tensor):
         return Tensor(x.data.astype(dtype))
     return Astype.apply(x, dtype)
 

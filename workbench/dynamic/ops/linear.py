@@ -29,7 +29,7 @@ class Matmul(Function):
     """Return x @ y, with NumPy's rules for batches of matrices and for vectors."""
 
     broadcasts = True
-    fresh = True
+    fresh = computes = True
     expects = (
         "x (..., N, D) and y (..., D, K) with one D; a vector stands for its one row or column"
     )
@@ -62,7 +62,7 @@ matmul = Matmul.apply
 class Affine(Function):
     """x @ w + b."""
 
-    fresh = True
+    fresh = computes = True
     expects = "x (N, D), w (D, K) and b (K,) with one D and one K"
 
     @staticmethod

@@ -39,7 +39,7 @@ __all__ = [
 class SoftmaxCrossEntropy(Function):
     """Mean of -log(softmax(logits)[label])."""
 
-    fresh = True
+    fresh = computes = True
 
     @staticmethod
     def forward(ctx: Any, x: Any, labels: Any) -> Any:
