@@ -111,13 +111,13 @@ CHAR_RNN = Training(
          "b": (512,), "w": (128, 65), "bias": (65,)}, 32, 0.1, 1),
     lambda rng: tuple(rng.integers(0, 65, (2, 50, 32))),
 )  # fmt: skip
-TREES = Case("bench", "", "trees", "", {"w_leaf": (1, 192), "b_leaf": (192,), "w": (128, 320),
-             "table": (3, 320), "w_out": (64, 2), "b_out": (2,)}, 64, 0.1, 1)  # fmt: skip
+TREES = Case("bench", "", "trees", "", {"w_leaf": (1, 384), "b_leaf": (384,), "w": (256, 640),
+             "table": (3, 640), "w_out": (128, 2), "b_out": (2,)}, 64, 0.1, 1)  # fmt: skip
 CHAIN_LENGTH = 100_000
 
 
 def trees(strategy: str) -> Runner:
-    """Return SGD steps of a Tree-LSTM of 64 units on 64 expressions of 4 to 16 leaves."""
+    """Return SGD steps of a Tree-LSTM of 128 units on 64 expressions of 4 to 16 leaves."""
     from workbench.datasets import expression_trees
 
     data = expression_trees(64, 1)
@@ -255,7 +255,7 @@ WORKLOADS = {
                  (Pairing("dynamic", "torch", 1.5),)),
         Workload("char-rnn", "SGD step, embedding, LSTM of 128, 50 steps, batch 32", CHAR_RNN,
                  (Pairing("dynamic", "torch"),)),
-        Workload("trees", "SGD step, Tree-LSTM of 64 on 64 random expressions", trees,
+        Workload("trees", "SGD step, Tree-LSTM of 128 on 64 random expressions", trees,
                  (Pairing("agenda", "unbatched", 0.15), Pairing("depth", "unbatched"))),
         Workload("chain", "100,000 operations one after another, forward and backward", chain,
                  (Pairing("dynamic", "torch"), Pairing("dynamic", "autograd"))),

