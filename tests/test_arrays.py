@@ -1,15 +1,14 @@
 """Placement, transfers, scatter-add and windows; the GPU's branches run on a stand-in.
 
-The stand-in is as strict as CuPy where it matters: its arrays are not NumPy's, answer
-NumPy's functions themselves, and refuse to become host arrays except through ``get``.
+The stand-in is as strict as CuPy where it matters; see ``conformance/cupy_stand_in.py``.
 """
 
 import sys
-import types
-from contextlib import contextmanager
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
+from cupy_stand_in import DeviceArray, installed, stand_in
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,125 +23,16 @@ from workbench.errors import (
 )
 
 
-class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
-    """Memory that NumPy cannot see."""
-
-    def __init__(self, memory):
-        self.memory = memory
-
-    def __array__(self, dtype=None, copy=None):
-        raise TypeError("Implicit conversion to a NumPy array is not allowed")
-
-    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
-        if any(isinstance(each, np.ndarray) for each in inputs):
-            raise TypeError("host and device do not mix")
-        return wrap(getattr(ufunc, method)(*unwrap(inputs), **unwrap(kwargs)))
-
-    def __array_function__(self, function, types, args, kwargs):
-        return wrap(function(*unwrap(args), **unwrap(kwargs)))
-
-    def __getitem__(self, index):
-        return wrap(self.memory[unwrap(index)])
-
-    def __setitem__(self, index, value):
-        self.memory[unwrap(index)] = unwrap(value)
-
-    def get(self):
-        return self.memory.copy()
-
-    shape = property(lambda self: self.memory.shape)
-    ndim = property(lambda self: self.memory.ndim)
-    dtype = property(lambda self: self.memory.dtype)
-    strides = property(lambda self: self.memory.strides)
-
-
-def wrap(result):
-    return DeviceArray(result) if isinstance(result, np.ndarray | np.generic) else result
-
-
-def unwrap(thing):
-    if isinstance(thing, DeviceArray):
-        return thing.memory
-    if isinstance(thing, tuple | list):
-        return type(thing)(unwrap(each) for each in thing)
-    if isinstance(thing, dict):
-        return {key: unwrap(value) for key, value in thing.items()}
-    return thing
-
-
-class CUDARuntimeError(RuntimeError):
-    """As ``cupy.cuda.runtime`` names it."""
-
-
-def stand_in(count=1, problem=None):
-    """Build modules ``cupy`` and ``cupyx`` that see ``count`` GPUs."""
-    waits = []
-
-    def get_device_count():
-        if problem:
-            raise CUDARuntimeError(problem)
-        return count
-
-    class MemoryPool:
-        taken = 0
-
-        def malloc(self, size):
-            self.taken += size
-
-        def total_bytes(self):
-            return self.taken
-
-    @contextmanager
-    def using_allocator(malloc):
-        cupy.malloc = malloc
-        yield
-        del cupy.malloc
-
-    runtime = types.SimpleNamespace(
-        getDeviceCount=get_device_count, CUDARuntimeError=CUDARuntimeError
-    )
-    stream = types.SimpleNamespace(synchronize=lambda: waits.append("wait"))
-    cupy = types.ModuleType("cupy")
-    cupy.ndarray, cupy.waits = DeviceArray, waits
-    cupy.asarray = lambda a: a if isinstance(a, DeviceArray) else DeviceArray(np.array(a))
-    cupy.zeros = lambda shape, dtype=float: DeviceArray(np.zeros(shape, dtype))
-    cupy.lib = types.SimpleNamespace(
-        stride_tricks=types.SimpleNamespace(
-            as_strided=lambda a, shape, strides: DeviceArray(
-                np.lib.stride_tricks.as_strided(a.memory, shape, strides)
-            )
-        )
-    )
-    cupy.cuda = types.SimpleNamespace(
-        runtime=runtime,
-        get_current_stream=lambda: stream,
-        MemoryPool=MemoryPool,
-        using_allocator=using_allocator,
-    )
-    cupyx = types.ModuleType("cupyx")
-    cupyx.scatter_add = lambda a, index, values: np.add.at(a.memory, unwrap(index), unwrap(values))
-    return cupy, cupyx
-
-
 @pytest.fixture
-def install(monkeypatch):
+def install():
     """Return a function that makes ``import cupy`` find the given module (None: nothing)."""
-
-    def put(cupy, cupyx=None):
-        monkeypatch.setitem(sys.modules, "cupy", cupy)
-        monkeypatch.setitem(sys.modules, "cupyx", cupyx)
-        arrays.gpu_problem.cache_clear()
-
-    yield put
-    monkeypatch.undo()
-    arrays.gpu_problem.cache_clear()
+    with ExitStack() as stack:
+        yield lambda *modules: stack.enter_context(installed(*modules))
 
 
 @pytest.fixture
 def gpu(install):
-    cupy, cupyx = stand_in()
-    install(cupy, cupyx)
-    return cupy
+    return install(*stand_in())
 
 
 # Devices
@@ -174,7 +64,17 @@ def test_cupy_without_a_gpu_says_so(install, modules, reason):
         arrays.to_device(np.ones(2), "gpu")
 
 
-@pytest.mark.parametrize("function", [arrays.synchronize, lambda d: arrays.gpu_peak_bytes(list)])
+@pytest.mark.parametrize(
+    "function",
+    [
+        arrays.synchronize,
+        lambda device: arrays.gpu_peak_bytes(list),
+        lambda device: arrays.pin(np.ones(2)),
+        lambda device: list(arrays.ahead([], device)),
+        lambda device: arrays.generator(0, device),
+        lambda device: arrays.gpu_description(),
+    ],
+)
 def test_every_use_of_the_gpu_is_refused_where_there_is_none(install, function):
     install(None)
     with pytest.raises(DeviceError, match="CuPy is not installed"):
@@ -225,12 +125,78 @@ def test_no_array_is_cupys_while_nobody_has_imported_it(monkeypatch):
 
 def test_synchronize_waits_for_the_stream(gpu):
     arrays.synchronize("gpu")
-    assert gpu.waits == ["wait"]
+    assert gpu.log == ["synchronize"]
 
 
 def test_gpu_peak_bytes_counts_what_the_work_takes_and_waits_for_it(gpu):
     assert arrays.gpu_peak_bytes(lambda: (gpu.malloc(300), gpu.malloc(40))) == 340
-    assert gpu.waits == ["wait"]
+    assert gpu.log == ["synchronize"]
+
+
+def test_a_copy_to_the_gpu_is_waited_for_unless_told_otherwise(gpu):
+    arrays.to_device(np.ones(2), "gpu")
+    arrays.to_device(np.ones(2), "gpu", non_blocking=True)
+    assert gpu.log == ["blocking", "queued"]
+
+
+def test_pinned_memory_holds_a_copy_in_c_order(gpu):
+    x = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    pinned = arrays.pin(x)
+    assert gpu.log == ["pinned"]
+    assert pinned.flags.c_contiguous
+    assert not np.shares_memory(pinned, x)
+    np.testing.assert_array_equal(pinned, x)
+    assert arrays.pin(np.ones((0, 3))).shape == (0, 3)
+
+
+def test_batches_are_copied_ahead_of_their_use(gpu):
+    used = []
+    for x, labels in arrays.ahead(((np.full(2, k), np.array(k)) for k in range(3)), "gpu"):
+        assert isinstance(x, DeviceArray)
+        assert isinstance(labels, DeviceArray)
+        used.append((x.get().tolist(), labels.item()))
+        gpu.log.append(f"use {len(used) - 1}")
+    assert used == [([0, 0], 0), ([1, 1], 1), ([2, 2], 2)]
+
+    def copied(k):
+        wait = [f"record computing {k}", f"copies wait for computing {k}", "pinned", "pinned"]
+        return [*wait, "copies copy", "copies copy", f"record copies {k}"]
+
+    def used_in_turn(k):
+        return [f"host waits for copies {k}", f"use {k}"]
+
+    assert gpu.log == [*copied(0), *copied(1), *used_in_turn(0), *copied(2), *used_in_turn(1),
+                       *used_in_turn(2)]  # fmt: skip
+
+
+def test_on_the_host_batches_are_what_they_were():
+    x = np.ones(2)
+    ((same,),) = arrays.ahead([(x,)], "cpu")
+    assert same is x
+    assert list(arrays.ahead([], "cpu")) == []
+
+
+def test_a_generator_draws_on_its_device(gpu):
+    for device, kind in (("cpu", np.ndarray), ("gpu", DeviceArray)):
+        a, b = (arrays.generator(3, device).random(4) for _ in range(2))
+        assert type(a) is type(b) is kind
+        np.testing.assert_array_equal(arrays.to_host(a), arrays.to_host(b))
+
+
+def test_what_gpu_there_is_can_be_said(gpu):
+    assert arrays.gpu_description() == "Stand-in 1, CuPy 13.3.0"
+
+
+def test_bfloat16_needs_a_gpu_a_new_cupy_and_a_package(install, monkeypatch):
+    install(None)
+    assert arrays.bfloat16_problem().startswith("CuPy is not installed")
+    cupy = install(*stand_in())
+    assert arrays.bfloat16_problem() == "CuPy 13.3.0 has no bfloat16; version 14 has"
+    cupy.__version__ = "14.2.0"
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    assert arrays.bfloat16_problem().endswith("not installed: pip install ml_dtypes")
+    monkeypatch.setitem(sys.modules, "ml_dtypes", sys)
+    assert arrays.bfloat16_problem() is None
 
 
 # Scatter-add

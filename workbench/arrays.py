@@ -11,9 +11,11 @@ Nothing here copies between host and device unless its name says so.
 from __future__ import annotations
 
 import functools
+import importlib
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any, TypeAlias
 
@@ -60,6 +62,15 @@ def has_gpu() -> bool:
     return gpu_problem() is None
 
 
+def gpu_description() -> str:
+    """Return what GPU there is, and the CuPy that reaches it."""
+    check_device("gpu", "gpu_description")
+    import cupy
+
+    name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    return f"{name}, CuPy {cupy.__version__}"
+
+
 def namespace(*arrays: Array) -> ModuleType:
     """Return the module that made these arrays: NumPy, or CuPy if any is on the GPU.
 
@@ -94,8 +105,18 @@ def check_device(device: str, where: str = "arrays") -> str:
     return device
 
 
-def to_device(array: Array, device: str) -> Array:
+def to_device(array: Array, device: str, non_blocking: bool = False) -> Array:
     """Return the array on ``device``; the same object if it is there already.
+
+    Parameters
+    ----------
+    array : array
+    device : {"cpu", "gpu"}
+    non_blocking : bool
+        Return before a copy to the GPU is done.  What runs there waits for it by itself.
+        CuPy first copies ordinary memory into pinned buffers of its own, but reads from a
+        pinned array (see :func:`pin`) later: leave it as it is until :func:`synchronize`.
+        A copy to the host is always waited for.
 
     Raises
     ------
@@ -107,7 +128,85 @@ def to_device(array: Array, device: str) -> Array:
         return to_host(array)
     import cupy
 
-    return cupy.asarray(array)
+    return cupy.asarray(array, blocking=not non_blocking)
+
+
+def pin(array: Array) -> npt.NDArray[Any]:
+    """Return a copy of a host array in pinned (page-locked) memory, in C order.
+
+    The GPU reads such memory by itself, while the host goes on.
+
+    Raises
+    ------
+    DeviceError
+        Where there is no GPU.
+    """
+    check_device("gpu", "pin")
+    import cupyx
+
+    pinned = cupyx.empty_pinned(array.shape, array.dtype) if array.size else np.empty_like(array)
+    pinned[...] = array
+    return pinned
+
+
+def ahead(batches: Iterable[Sequence[Array]], device: str) -> Iterator[list[Array]]:
+    """Yield batches on ``device``, each copied there while the one before is computed with.
+
+    Parameters
+    ----------
+    batches : iterable of sequences of host arrays
+        On the way there are two batches at a time, through pinned memory.
+    device : {"cpu", "gpu"}
+
+    Yields
+    ------
+    list of array
+
+    Raises
+    ------
+    UnknownNameError, DeviceError
+        As :func:`check_device`.
+    """
+    if check_device(device, "ahead") == "cpu":
+        yield from map(list, batches)
+        return
+    import cupy
+
+    copies, waiting = cupy.cuda.Stream(non_blocking=True), None
+    for batch in batches:
+        # The memory belongs to the stream that computes: what is queued there now may still
+        # use what it held before, so the copy waits for that, and for nothing later.
+        arrived = [cupy.empty(each.shape, each.dtype) for each in batch]
+        copies.wait_event(cupy.cuda.get_current_stream().record())
+        pinned = [pin(each) for each in batch]
+        for there, here in zip(arrived, pinned, strict=True):
+            there.set(here, stream=copies)
+        queued = arrived, pinned, copies.record()  # Pinned memory has to live until then.
+        if waiting is not None:
+            waiting[2].synchronize()
+            yield waiting[0]
+        waiting = queued
+    if waiting is not None:
+        waiting[2].synchronize()
+        yield waiting[0]
+
+
+def generator(seed: int | None, device: str = "cpu") -> Any:
+    """Return a source of random numbers, seeded, that draws them on ``device``.
+
+    NumPy's ``Generator``, or CuPy's, which has ``random``, ``standard_normal``, ``integers``
+    and some more of its methods.  One seed gives other numbers on another device.
+
+    Raises
+    ------
+    UnknownNameError, DeviceError
+        As :func:`check_device`.
+    """
+    if check_device(device, "generator") == "cpu":
+        return np.random.default_rng(seed)
+    import cupy
+
+    return cupy.random.default_rng(seed)
 
 
 def to_host(array: Array) -> npt.NDArray[Any]:
@@ -134,6 +233,19 @@ def gpu_peak_bytes(work: Callable[[], object]) -> int:
         work()
         synchronize("gpu")
         return int(pool.total_bytes())  # A pool gives nothing back until asked to.
+
+
+def linalg_errors(array: Array) -> AbstractContextManager[Any]:
+    """Have linear algebra on the device of ``array`` raise LinAlgError, as NumPy's does.
+
+    CuPy's returns NaN or nonsense for a singular matrix unless asked: to raise, it reads the
+    solver's status back to the host.
+    """
+    if namespace(array) is np:
+        return nullcontext()
+    import cupyx
+
+    return cupyx.errstate(linalg="raise")
 
 
 def byte_bounds(array: Array) -> tuple[int, int]:
@@ -289,6 +401,46 @@ def _ratio(t: Array, coefficients: tuple[tuple[float, ...], tuple[float, ...]]) 
             total += each
             total *= t
     return (p + pairs[-1][0]) / (q + pairs[-1][1])
+
+
+def is_float(dtype: np.dtype[Any]) -> bool:
+    """Return whether numbers of this dtype have gradients: NumPy does not count bfloat16."""
+    return dtype.kind == "f" or dtype.name == "bfloat16"
+
+
+def bfloat16_problem() -> str | None:
+    """Say why there is no bfloat16 to compute with, or return None where there is.
+
+    CuPy has it from version 14 on, as the dtype ``ml_dtypes.bfloat16``.  On the host that
+    dtype can be stored and converted, but NumPy's products and Python's numbers widen it.
+    """
+    if problem := gpu_problem():
+        return problem
+    import cupy
+
+    if int(cupy.__version__.split(".")[0]) < 14:
+        return f"CuPy {cupy.__version__} has no bfloat16; version 14 has"
+    try:
+        importlib.import_module("ml_dtypes")
+    except ImportError:
+        return "CuPy takes bfloat16 from a package that is not installed: pip install ml_dtypes"
+    return None
+
+
+def half_dtype(dtype: npt.DTypeLike, where: str) -> np.dtype[Any]:
+    """Return float16, or where CuPy has it bfloat16, as a dtype.
+
+    Raises
+    ------
+    DtypeError
+        For any other, or where there is no bfloat16, with the reason.
+    """
+    brain = "bfloat16" in str(dtype)  # Google Brain's: float32 without its last 16 bits.
+    reason = bfloat16_problem() if brain else None
+    if reason or not (brain or np.dtype(dtype) == np.float16):
+        raise DtypeError(where, "there is no such half precision", given=str(dtype),
+                         expected="float16, or bfloat16 on a GPU", fix=reason)  # fmt: skip
+    return np.dtype(dtype)
 
 
 def float_dtype(dtype: npt.DTypeLike, where: str) -> np.dtype[Any]:

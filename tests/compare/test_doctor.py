@@ -21,6 +21,7 @@ def test_no_gpu_is_no_failure_and_names_the_command(monkeypatch):
     assert not check.needed
     assert check.fix == "pip install x"
     assert "CuPy is not installed" in check.found
+    assert "runs on the CPU" in check.found
 
 
 def test_an_absent_gpu_has_no_command_that_mends_it(monkeypatch):
@@ -32,7 +33,12 @@ def test_an_absent_gpu_has_no_command_that_mends_it(monkeypatch):
 
 def test_a_gpu_is_reported(monkeypatch):
     monkeypatch.setattr("workbench.arrays.gpu_problem", lambda: None)
-    assert doctor.gpu().fine
+    monkeypatch.setattr("workbench.arrays.gpu_description", lambda: "some GPU, CuPy 13.3.0")
+    monkeypatch.setattr("workbench.arrays.bfloat16_problem", lambda: "CuPy 13.3.0 has no bfloat16")
+    check = doctor.gpu()
+    assert check.fine
+    assert check.found.startswith("some GPU, CuPy 13.3.0: device=")
+    assert check.found.endswith("CuPy 13.3.0 has no bfloat16")
 
 
 def test_an_absent_package_names_its_extra(monkeypatch):

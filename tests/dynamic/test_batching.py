@@ -685,3 +685,12 @@ def test_an_unknown_strategy_is_refused():
         "batching: there is no strategy called 'agend'\n  given:    'agend'\n"
         "  expected: one of agenda, depth, none\n  fix:      did you mean 'agenda'?"
     )
+
+
+def test_a_block_inside_autocast_is_refused_with_the_way_out():
+    with (
+        dynamic.amp.autocast(),
+        pytest.raises(GraphError, match="put autocast inside"),
+        dynamic.batching(),
+    ):
+        pass

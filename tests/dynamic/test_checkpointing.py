@@ -5,7 +5,7 @@ import pytest
 
 from workbench import dynamic
 from workbench.dynamic import nn, ops
-from workbench.errors import GraphError
+from workbench.errors import DtypeError, GraphError
 
 
 def leaf(*shape, seed=0):
@@ -122,3 +122,19 @@ def test_refusals():
         h += 1
     with pytest.raises(GraphError, match="an array that checkpoint saved was edited"):
         y.sum().backward()
+
+
+def test_autocast_holds_in_the_second_run_too():
+    x, w = leaf(8, 16).astype(np.float32), leaf(16, 4, seed=2)
+    w.data = w.data.astype(np.float32)
+    found = []
+    for run in (lambda f, x: f(x), dynamic.checkpoint):
+        with dynamic.amp.autocast():
+            y = run(lambda x: ops.tanh(x @ w), x)
+        found.append(dynamic.grad(y.astype(np.float32).sum(), w)[0].data)
+    np.testing.assert_array_equal(found[1], found[0])
+
+
+def test_a_generator_that_cannot_be_wound_back_is_refused():
+    with pytest.raises(DtypeError, match="no generator that can be wound back"):
+        dynamic.checkpoint(segment, leaf(3, 4), rng=np.random.RandomState(0))

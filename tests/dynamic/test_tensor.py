@@ -37,7 +37,7 @@ def test_dtypes_are_numpys(data, dtype):
         (([True], True), DtypeError, "dtype bool with requires_grad=True"),
         ((["a"],), DtypeError, "dtype <U1"),
         (([1j],), DtypeError, "dtype complex128"),
-        ((np.ones(2, np.float16),), DtypeError, "dtype float16"),
+        ((np.array(["2015"], "M8[Y]"),), DtypeError, "dtype datetime64[Y] on cpu"),
         (([[1.0], [1.0, 2.0]],), ShapeError, "not one block of numbers"),
         (([1.0], False, "tpu"), UnknownNameError, "there is no device called 'tpu'"),
     ],

@@ -187,7 +187,7 @@ NOT_THEIRS = {
     "steps of other operations, compared through these": "col2im standardize",
     "integers only, with nothing to differentiate": "bitwise_and bitwise_or bitwise_xor invert",
     "what PyTorch has no operator for": """
-        cbrt compress global_avg_pool hinge_loss ptp rint setitem to_device
+        cbrt compress global_avg_pool hinge_loss ptp rint setitem to to_device
     """,
     "random numbers: two generators cannot be compared": "dropout",
 }

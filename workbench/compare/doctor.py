@@ -78,14 +78,18 @@ def packages() -> list[Check]:
 
 
 def gpu() -> Check:
-    """Check for a GPU that CuPy can use."""
+    """Check for a GPU that CuPy can use, and say what to expect without one."""
     problem = arrays.gpu_problem()
     if problem is None:
-        return Check("GPU", True, "ready: --device gpu")
+        brain = arrays.bfloat16_problem() or "with bfloat16"
+        return Check("GPU", True, f'{arrays.gpu_description()}: device="gpu", --device gpu; {brain}')
     # Only an absent CuPy is mended by a command; an absent GPU is not.
     reason, _, rest = problem.partition(": pip ")
-    return Check("GPU", False, f"{reason}; everything also runs on the CPU",
-                 f"pip {rest}" if rest else "")  # fmt: skip
+    without = (
+        "every era, chapter, exercise and test runs on the CPU, with the same numbers up to "
+        'rounding; device="gpu" is refused, and mixed precision is slow there'
+    )
+    return Check("GPU", False, f"{reason}; {without}", f"pip {rest}" if rest else "")
 
 
 def kernel() -> Check:

@@ -11,8 +11,9 @@ keeps in-place edits honest), ``nn`` and ``optim``; then what stands on these:
 (examples in batches) and ``serialization``.
 """
 
-from workbench.dynamic import data, nn, ops, optim
+from workbench.dynamic import amp, data, nn, ops, optim
 from workbench.dynamic.anomaly import detect_anomaly
+from workbench.dynamic.batching import batching
 from workbench.dynamic.checkpointing import checkpoint
 from workbench.dynamic.engine import grad
 from workbench.dynamic.function import Function
@@ -25,6 +26,8 @@ __all__ = [
     "Record",
     "Saved",
     "Tensor",
+    "amp",
+    "batching",
     "checkpoint",
     "data",
     "detect_anomaly",

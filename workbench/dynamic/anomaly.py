@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from workbench import arrays
 from workbench.dynamic.function import Function, Node, describe
 from workbench.dynamic.tensor import Tensor, mode
 from workbench.errors import NotFiniteError
@@ -102,7 +103,7 @@ def _report_forward(cls: type[Function], args: tuple[Any, ...], line: str) -> No
 
 def _has_nan(x: Any) -> bool:
     data = x.data if isinstance(x, Tensor) else x
-    return getattr(data, "dtype", np.dtype(int)).kind == "f" and bool(np.isnan(data).any())
+    return hasattr(data, "dtype") and arrays.is_float(data.dtype) and bool(np.isnan(data).any())
 
 
 def _user_line() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from workbench.dynamic.engine import reachable, unwind
 from workbench.dynamic.function import Function, Node
 from workbench.dynamic.ops import positive
 from workbench.dynamic.tensor import Tensor, mode
-from workbench.errors import GraphError
+from workbench.errors import DtypeError, GraphError
 
 
 class Checkpoint(Function):
@@ -49,13 +49,14 @@ def _alias(x: Any) -> Any:
 def _again(ctx: Any, args: tuple[Any, ...]) -> Tensor:
     """Run the segment once more, with the random numbers of the first time."""
     now = [rng.bit_generator.state for rng in ctx.rngs]
-    enabled, mode.enabled = mode.enabled, True
+    before, mode.enabled = (mode.enabled, mode.intercept), True
+    mode.intercept = ctx.autocast
     try:
         for rng, state in zip(ctx.rngs, ctx.states, strict=True):
             rng.bit_generator.state = state
         y = ctx.function(*args)
     finally:
-        mode.enabled = enabled
+        mode.enabled, mode.intercept = before
         for rng, state in zip(ctx.rngs, now, strict=True):
             rng.bit_generator.state = state
     if y.shape != ctx.shape:
@@ -81,6 +82,7 @@ def checkpoint(function: Callable[..., Tensor], *args: Any, rng: Any = ()) -> Te
         Tensors and constants.
     rng : numpy.random.Generator, or sequence of them
         What the function draws from (dropout): the second run gets the same numbers.
+        A generator on the GPU cannot be wound back.
 
     Returns
     -------
@@ -88,11 +90,18 @@ def checkpoint(function: Callable[..., Tensor], *args: Any, rng: Any = ()) -> Te
 
     Raises
     ------
+    DtypeError
+        If ``rng`` is no such generator.
     GraphError
         If the function does not return a tensor; in backward, if its second result has
         another shape or something it used was edited in place.
     """
-    rngs = [rng] if isinstance(rng, np.random.Generator) else list(rng)
+    rngs = list(rng) if isinstance(rng, Sequence) else [rng]
+    for each in rngs:
+        if not isinstance(each, np.random.Generator):
+            raise DtypeError("checkpoint", "rng is no generator that can be wound back",
+                             given=type(each).__name__, expected="numpy.random.Generator",
+                             fix="draw on the host inside checkpointed segments")  # fmt: skip
     states = [each.bit_generator.state for each in rngs]
     inside, start = _cut_off(args), next(versions.clock)
     y = function(*inside)
@@ -112,5 +121,6 @@ def checkpoint(function: Callable[..., Tensor], *args: Any, rng: Any = ()) -> Te
     ctx.shape, ctx.dtype = y.shape, y.dtype
     ctx.inputs = [(x.node or x) if x.requires_grad else None for x in given] + used
     ctx.args = tuple([x.data for x in given] + [getattr(e, "data", None) for e in used])
-    vars(ctx).update(function=function, call=args, rngs=rngs, states=states)
+    autocast = mode.intercept if hasattr(mode.intercept, "outside") else None
+    vars(ctx).update(function=function, call=args, rngs=rngs, states=states, autocast=autocast)
     return Tensor(y.data, True, ctx)

@@ -297,7 +297,7 @@ def _explain(cls: type[Function], values: list[Any], error: Exception) -> None:
 
 def _mixed(args: tuple[Any, ...], data: Array) -> bool:
     """Return whether the result is in another dtype than a floating-point tensor."""
-    floats = (a.data.dtype for a in args if isinstance(a, Tensor) and a.data.dtype.kind == "f")
+    floats = (a.data.dtype for a in args if isinstance(a, Tensor) and arrays.is_float(a.data.dtype))
     return any(dtype != data.dtype for dtype in floats)
 
 

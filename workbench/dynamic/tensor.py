@@ -285,7 +285,8 @@ def tensor(
     device : {"cpu", "gpu"}, optional
         Where to put the copy; by default where ``data`` is.
     dtype : dtype, optional
-        bool, any integer, float32 or float64; by default that of ``data``.
+        bool, any integer, float16, float32 or float64; by default that of ``data``.  On
+        the GPU also ``ml_dtypes.bfloat16``, where :func:`arrays.bfloat16_problem` has none.
 
     Returns
     -------
@@ -312,20 +313,23 @@ def tensor(
                          given=str(error), expected="nested sequences of equal lengths") from error  # fmt: skip
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    if array.dtype.kind not in "biu" and array.dtype not in (np.float32, np.float64):
-        raise DtypeError("tensor", "these are not numbers that a tensor holds",
-                         given=f"dtype {array.dtype}",
-                         expected="bool, integers, float32 or float64")  # fmt: skip
+    device = device or arrays.device_of(array)
+    if array.dtype.kind not in "biu" and array.dtype not in (np.float16, np.float32, np.float64):
+        brain = array.dtype.name == "bfloat16"
+        reason = arrays.bfloat16_problem() if brain else None
+        if reason or not brain or device == "cpu":
+            raise DtypeError("tensor", "these are not numbers that a tensor holds",
+                             given=f"dtype {array.dtype} on {device}", fix=reason,
+                             expected="bool, integers, float16, float32 or float64; on the "
+                             "GPU also bfloat16")  # fmt: skip
     if requires_grad:
         _has_gradient(array, "tensor")
-    if device is not None:
-        array = arrays.to_device(array, device)
-    return Tensor(array, requires_grad)
+    return Tensor(arrays.to_device(array, device), requires_grad)
 
 
 def _has_gradient(array: Array, where: str) -> bool:
     """Return True, or refuse integers."""
-    if array.dtype.kind != "f":
+    if not arrays.is_float(array.dtype):
         raise DtypeError(where, "only floating-point numbers have gradients",
                          given=f"dtype {array.dtype} with requires_grad=True",
                          expected="float32 or float64",

@@ -26,7 +26,7 @@ from workbench.dynamic.function import Function
 from workbench.dynamic.ops.elementwise import values
 from workbench.dynamic.ops.indexing import GetItem, SetItem
 from workbench.dynamic.tensor import Tensor, mode
-from workbench.errors import DtypeError, ShapeError, unknown_name
+from workbench.errors import DtypeError, GraphError, ShapeError, unknown_name
 
 STRATEGIES = ("agenda", "depth", "none")
 
@@ -109,6 +109,9 @@ class batching:  # noqa: N801 (it is used as a function is)
         self._views: dict[Any, tuple[int, Any, Any]] = {}
 
     def __enter__(self) -> batching:
+        if hasattr(mode.intercept, "outside"):
+            raise GraphError("batching", "a batching block cannot stand inside autocast",
+                             fix="put autocast inside: with batching(): with autocast(): ...")  # fmt: skip
         self._before = mode.intercept
         mode.intercept = self._recorder()
         return self
@@ -380,5 +383,5 @@ def _result(key: tuple[Any, ...], args: tuple[Any, ...]) -> Kind | None:
 
 
 def _ones(kind: Kind) -> Tensor:
-    fill = kind.namespace.ones if kind.dtype.kind == "f" else kind.namespace.zeros
+    fill = kind.namespace.ones if arrays.is_float(kind.dtype) else kind.namespace.zeros
     return Tensor(fill(kind.shape, kind.dtype))

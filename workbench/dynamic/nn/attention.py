@@ -83,7 +83,7 @@ class MultiHeadAttention(Module):
         key = query if key is None else key
         value = key if value is None else value
         if lengths is not None:
-            lengths, (steps, n) = values(lengths), key.shape[:2]
+            lengths, (steps, n) = arrays.to_device(values(lengths), key.device), key.shape[:2]
             if lengths.shape != (n,) or not ((lengths >= 1) & (lengths <= steps)).all():
                 raise ShapeError("MultiHeadAttention", "lengths do not fit the keys",
                                  given=f"lengths {lengths}, keys {key.shape}",

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from workbench import arrays
 from workbench.arrays import Array
 from workbench.dynamic import versions
@@ -53,17 +55,19 @@ class ToDevice(Function):
     """The same numbers on another device."""
 
     @staticmethod
-    def forward(ctx: Any, x: Array, device: str) -> Array:
+    def forward(ctx: Any, x: Array, device: str, non_blocking: bool) -> Array:
         ctx.source = arrays.device_of(x)
-        return arrays.to_device(x, device)
+        return arrays.to_device(x, device, non_blocking)
 
     @staticmethod
     def backward(ctx: Any, g: Any) -> Any:
         return to_device(g, ctx.source)
 
 
-def to_device(x: Any, device: str) -> Any:
+def to_device(x: Any, device: str, non_blocking: bool = False) -> Any:
     """Return x on ``device``, ``"cpu"`` or ``"gpu"``; x itself if it is there.
+
+    ``non_blocking`` as in :func:`arrays.to_device`.  Gradients go back to x's device.
 
     Raises
     ------
@@ -71,7 +75,35 @@ def to_device(x: Any, device: str) -> Any:
         If there is no such device.
     """
     arrays.check_device(device, "to")
-    return x if arrays.device_of(values(x)) == device else ToDevice.apply(x, device)
+    here = arrays.device_of(values(x)) == device
+    return x if here else ToDevice.apply(x, device, non_blocking)
+
+
+def to(x: Any, device: Any = None, dtype: Any = None, non_blocking: bool = False) -> Any:
+    """Return x on another device, in another dtype, or both; x itself if nothing changes.
+
+    Parameters
+    ----------
+    x : Tensor
+    device : {"cpu", "gpu"} or dtype, optional
+        A dtype can stand in its place: ``x.to(np.float16)``.
+    dtype : dtype, optional
+        Gradients come back in x's own, on x's device.
+    non_blocking : bool
+        As in :func:`arrays.to_device`.
+
+    Raises
+    ------
+    UnknownNameError, DeviceError
+        If there is no such device.
+    """
+    if device is not None and not isinstance(device, str):
+        device, dtype = None, device
+    if device is not None and (dtype is None or np.dtype(dtype).itemsize >= x.dtype.itemsize):
+        x = to_device(x, device, non_blocking)  # The fewer bytes travel.
+    if dtype is not None and np.dtype(dtype) != x.dtype:
+        x = astype(x, dtype)
+    return x if device is None else to_device(x, device, non_blocking)
 
 
 def _begin_edit(x: Tensor, v: Any, op: str) -> bool:
@@ -152,7 +184,7 @@ def _attach() -> None:
         "__lt__": less, "__le__": less_equal, "__gt__": greater, "__ge__": greater_equal,
         "__eq__": equal, "__ne__": not_equal,
         "__getitem__": getitem, "__setitem__": setitem,
-        "T": property(transpose), "to": to_device,
+        "T": property(transpose), "to": to,
         "reshape": lambda x, *shape: reshape(x, _one(shape)),
         "transpose": lambda x, *axes: transpose(x, _one(axes) if axes else None),
     }  # fmt: skip
@@ -190,5 +222,6 @@ __all__ = [
     *special.__all__,
     "NO_GRADIENT",
     "setitem",
+    "to",
     "to_device",
 ]

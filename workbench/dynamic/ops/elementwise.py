@@ -233,7 +233,7 @@ def astype(x: Any, dtype: npt.DTypeLike) -> Any:
     """Return x in another dtype; gradients come back in x's own."""
     if not arrays.is_float(np.dtype(dtype)) and isinstance(x, Tensor):
         return Tensor(x.data.astype(dtype))
-    return Astype.apply(x, dtype)
+    return Astype.apply(x, np.dtype(dtype).name)
 
 
 class Maximum(Elementwise):

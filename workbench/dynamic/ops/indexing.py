@@ -56,7 +56,11 @@ class Scatter(Function):
 
 
 def getitem(x: Any, index: Any) -> Any:
-    """Return x[index], for ints, slices, Ellipsis, None, integer and boolean arrays."""
+    """Return x[index], for ints, slices, Ellipsis, None, integer and boolean arrays.
+
+    On the GPU the number of elements that a boolean array picks is read back, an index that
+    lies on the host is copied there, and one out of range wraps around (CuPy does not look).
+    """
     try:
         return GetItem.apply(x, clean_index(index))
     except IndexError as error:
@@ -159,7 +163,10 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
 
 
 def compress(condition: Any, x: Any, axis: int | None = None) -> Any:
-    """Return the slices of x along ``axis`` (by default of x flattened) where it holds."""
+    """Return the slices of x along ``axis`` (by default of x flattened) where it holds.
+
+    Their number is read back from the GPU.
+    """
     return take(x, np.flatnonzero(values(condition)), axis)
 
 

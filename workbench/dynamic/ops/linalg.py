@@ -1,8 +1,10 @@
 """Linear algebra on matrices, or batches of them in the last two axes.
 
-The forward passes are LAPACK's, through NumPy.  The gradients are collected in Giles (2008),
-"An extended collection of matrix derivative results"; those of the decompositions with
-their restrictions in Townsend (2016), "Differentiating the singular value decomposition".
+The forward passes are LAPACK's, through NumPy, or cuSOLVER's, through CuPy; there each reads
+its status back to the host, and the backward of eigh and svd whether values repeat.  The
+gradients are collected in Giles (2008), "An extended collection of matrix derivative results";
+those of the decompositions with their restrictions in Townsend (2016), "Differentiating the
+singular value decomposition".
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ def _lapack(ctx: Any, f: Callable[..., Any], a: Any, *others: Any, square: bool 
         raise DtypeError(where, "LAPACK has no half precision", given="a of float16",
                          expected="float32 or float64", fix="use a.astype(np.float32)")  # fmt: skip
     try:
-        return f(a, *others)
+        with arrays.linalg_errors(a):
+            return f(a, *others)
     except np.linalg.LinAlgError as error:
         if not np.isfinite(a).all():
             raise OptionError(where, "a holds NaN or infinity", given=f"a {a.shape}") from error
@@ -70,7 +73,7 @@ class Solve(Function):
     @staticmethod
     def forward(ctx: Any, a: Any, b: Any) -> Any:
         ctx.args, ctx.vector = (a, None), b.ndim == 1
-        ctx.output = x = _lapack(ctx, np.linalg.solve, a, b)
+        ctx.output = x = _lapack(ctx, _solve, a, b)
         return x
 
     @staticmethod
@@ -99,6 +102,17 @@ def solve(a: Any, b: Any) -> Any:
         If the arguments do not fit.
     """
     return Solve.apply(a, b)
+
+
+def _solve(a: Any, b: Any) -> Any:
+    """Call NumPy's, or CuPy's, which does not broadcast and takes vectors for matrices."""
+    if arrays.namespace(a, b) is np:
+        return np.linalg.solve(a, b)
+    column = b[:, None] if b.ndim == 1 else b
+    batch = np.broadcast_shapes(a.shape[:-2], column.shape[:-2])
+    a, column = (np.broadcast_to(m, (*batch, *m.shape[-2:])) for m in (a, column))
+    x = np.linalg.solve(a, column)
+    return x[..., 0] if b.ndim == 1 else x
 
 
 class Inv(Function):

@@ -46,7 +46,7 @@ class SoftmaxCrossEntropy(Function):
         n, k = check_labels(x, labels)
         # Where the labels are in the flat array: far faster than pairs of indices.
         at = arrays.row_starts(n, k, labels) + labels.astype(np.int64, copy=False)
-        logits = np.ascontiguousarray(x)
+        logits = x if x.flags.c_contiguous else x.copy()
         e = logits - logits.max(axis=1, keepdims=True)
         truth = e.take(at)
         np.exp(e, out=e)
@@ -352,8 +352,8 @@ def dropout(x: Any, rate: float, rng: np.random.Generator) -> Any:
     x : any shape
     rate : float
         From 0 up to, not including, 1.
-    rng : numpy.random.Generator
-        Source of the mask, drawn on the host.
+    rng : numpy.random.Generator, or CuPy's (see :func:`arrays.generator`)
+        Source of the mask, which is drawn where the generator is.
 
     Returns
     -------
@@ -393,7 +393,7 @@ def embedding(x: Any, w: Any) -> Any:
         raise DtypeError("embedding", "x holds row numbers",
                          given=f"x of {getattr(x, 'dtype', type(x).__name__)}",
                          expected="integers")  # fmt: skip
-    if x.size and not 0 <= x.min() <= x.max() < len(w):
+    if not ((x >= 0) & (x < len(w))).all():
         raise OptionError("embedding", "x names a row that is not there",
                           given=f"x from {x.min()} to {x.max()}",
                           expected=f"0 to {len(w) - 1}, for w {w.shape}")  # fmt: skip

@@ -79,7 +79,10 @@ def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Return the mean over ``axis`` (all axes by default)."""
+    """Return the mean over ``axis`` (all axes by default), by way of the sum.
+
+    Of float16 a sum beyond 65,504 is infinite: ``amp.autocast`` takes it in float32.
+    """
     total = sum(x, axis, keepdims)
     return total / math.prod(x.shape[k] for k in axes_of(axis, x.ndim))
 

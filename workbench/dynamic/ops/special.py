@@ -190,7 +190,8 @@ def nan_to_num(
 ) -> Any:
     """Return x with numbers for NaN and infinities, by default 0 and the largest ones.
 
-    The derivative is 1 where x is finite, 0 elsewhere.
+    The derivative is 1 where x is finite, 0 elsewhere.  CuPy takes the numbers to the GPU
+    and back, to look at them.
     """
     data = values(x)
     return where(np.isfinite(data), x, np.nan_to_num(data, nan=nan, posinf=posinf, neginf=neginf))
