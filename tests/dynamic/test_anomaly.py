@@ -84,3 +84,11 @@ def test_it_is_a_decorator_too():
 
     with np.errstate(invalid="ignore"), pytest.raises(NotFiniteError, match="sqrt"):
         f(leaf([-1.0]))
+
+
+def test_an_infinite_gradient_that_arrives_is_not_blamed_on_the_point():
+    x = leaf([0.0])
+    with np.errstate(all="ignore"), dynamic.detect_anomaly():
+        y = ops.sqrt(x * x).sum()  # The slope of the root is infinite, that of the square 0.
+        with pytest.raises(NotFiniteError, match="an infinite gradient arrived"):
+            y.backward()

@@ -79,13 +79,19 @@ def _watched_backward(node: Node, ctx: Node, g: Any) -> Any:
     for k, d in enumerate(results if isinstance(results, tuple) else (results,)):
         if d is not None and _has_nan(d):
             arrived = _has_nan(g)
+            data = g.data if isinstance(g, Tensor) else g
+            if arrived:
+                fix = "the gradient that arrived held NaN already: look at g or at hooks"
+            elif np.isfinite(data).all():
+                fix = "the derivative is not finite there: keep the argument away from that point"
+            else:
+                fix = "an infinite gradient arrived: look at the operation that got this result"
             raise NotFiniteError(
                 node.name,
                 f"its backward {'passed on' if arrived else 'made'} the first NaN that was seen",
                 given=f"the gradient of argument {k}, for a forward at {where}",
-                fix="the gradient that arrived held NaN already: look at g or at hooks" if arrived
-                else "the derivative is not finite there: keep the argument away from that point",
-            )  # fmt: skip
+                fix=fix,
+            )
     return results
 
 

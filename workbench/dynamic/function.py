@@ -180,7 +180,8 @@ def _recording(cls: type[Function]) -> Callable[..., Any]:
     name, forward, ndarray, clock = cls.name, cls.forward, np.ndarray, versions.clock
 
     computes = cls.computes
-    trials = 10  # Calls to check what forward leaves on ctx: its author is wrong every time.
+    trials = 10  # Calls in which to check what forward leaves on ctx: who is wrong is wrong
+    # every time, so that the calls of a long training need not pay for it.
 
     def apply(*args: Any) -> Any:
         nonlocal trials
@@ -219,7 +220,7 @@ def _recording(cls: type[Function]) -> Callable[..., Any]:
             data = _one_array(cls, data)
         if data.dtype is not one and not cls.converts and _mixed(args, data):
             return _retry_weak(cls, args, data)
-        if not computes:
+        if not computes:  # It may have returned an argument.
             for value in values:
                 if value is data:
                     data = data.copy()  # Two tensors on one array could not be told apart.

@@ -6,6 +6,7 @@
 ``code``                  source quoted by importing it, so that it cannot drift
 ``table``                 rows of plain data as a table
 ``loss_curves``           the losses of several eras, and how far they are apart
+``memory_chart``          what each operation keeps for the backward pass, in bytes
 ``timeline_widget``       trace the ancestry of a system
 ``error_curve_widget``    the error of a difference quotient against its step
 ``graph_stepper``         step through pictures, forward and back, with the code lit
@@ -32,13 +33,14 @@ _ON_USE = {
     "error_curve_widget": "widgets",
     "graph_stepper": "widgets",
     "loss_curves": "charts",
+    "memory_chart": "charts",
     "timeline_widget": "widgets",
     "transform_stack_widget": "widgets",
 }
 
 __all__ = [
     "SVG", "Code", "Frame", "History", "Node", "Picture", "Table", "code", "draw_graph",
-    "error_curve_widget", "graph_stepper", "history", "loss_curves", "table", "timeline",
+    "error_curve_widget", "graph_stepper", "history", "loss_curves", "memory_chart", "table", "timeline",
     "timeline_widget", "transform_stack_widget",
 ]  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -70,6 +70,107 @@ def loss_curves(losses: Mapping[str, Sequence[float]]) -> Picture:
         f"to {reference[-1]:.3g}. Right: they differ by at most {furthest:.1e}, relatively."
     )
     return picture
+
+
+MEMORY_STYLES = ((palette.BLUE, ""), (palette.ORANGE, "///"), (palette.GREEN, "..."),
+                 (palette.PURPLE, "xxx"))  # fmt: skip
+MOST_BARS = 12
+
+
+def memory_chart(saved: Iterable[Any] | Mapping[str, Iterable[Any]]) -> Picture:
+    """Draw what each operation keeps in memory for the backward pass, one bar an operation.
+
+    Parameters
+    ----------
+    saved : iterable, or mapping of title to iterable
+        Of one program, or of up to four to compare: what
+        :func:`workbench.dynamic.saved` returns, or other records with ``op``, a name, and
+        ``nbytes``, an int.
+
+    Returns
+    -------
+    Picture
+        Horizontal bars, the longest on top; calls of one operation are added up, and memory
+        that an earlier one keeps anyway (0 bytes) is not counted as an array.  Of more than
+        twelve operations the smallest are added up as "others".  With several programs the
+        legend gives the sum of each.
+
+    Raises
+    ------
+    OptionError
+        If nothing is kept, or there are more than four programs.
+
+    Examples
+    --------
+    >>> from workbench import dynamic
+    >>> y = dynamic.ops.exp(dynamic.tensor(np.zeros(1000), requires_grad=True))
+    >>> memory_chart(dynamic.saved(y)).alt
+    'Kept for backward: 8 kB in 1 array, by exp 8 kB.'
+    """
+    from matplotlib.ticker import EngFormatter  # Picture has asked for matplotlib by now.
+
+    programs: Mapping[str, Any] = saved if isinstance(saved, Mapping) else {"": saved}
+    kept = {title: [(each.op, each.nbytes) for each in rows if each.nbytes]
+            for title, rows in programs.items()}  # fmt: skip
+    if not any(kept.values()) or len(kept) > len(MEMORY_STYLES):
+        raise OptionError("memory_chart", "this cannot be drawn",
+                          given=f"arrays kept: {', '.join(str(len(rows)) for rows in kept.values())}",
+                          expected="1 to 4 programs, and an array")  # fmt: skip
+    sizes: dict[str, int] = {}
+    for op, nbytes in (row for rows in kept.values() for row in rows):
+        sizes[op] = sizes.get(op, 0) + nbytes
+    ops = sorted(sizes, key=lambda op: -sizes[op])
+    if len(ops) > MOST_BARS:
+        ops[MOST_BARS - 1 :] = [f"{len(ops) - MOST_BARS + 1} others"]
+    height = 0.8 / len(kept)
+    picture = Picture(8, 1.3 + 0.32 * len(ops) * max(1.0, 0.8 * len(kept)))
+    axes = picture.add_subplot()
+    said = []
+    for k, ((title, rows), (colour, hatch)) in enumerate(
+        zip(kept.items(), MEMORY_STYLES, strict=False)
+    ):
+        bars = dict.fromkeys(ops, (0, 0))  # Of each operation the arrays and their bytes.
+        for op, nbytes in rows:
+            bar = op if op in bars else ops[-1]
+            bars[bar] = bars[bar][0] + 1, bars[bar][1] + nbytes
+        total = in_bytes(sum(nbytes for _, nbytes in rows))
+        at = np.arange(len(ops)) + (k - (len(kept) - 1) / 2) * height
+        lengths = [nbytes for _, nbytes in bars.values()]
+        axes.barh(at, lengths, height * 0.9, color=colour, hatch=hatch, edgecolor=palette.PAPER,
+                  label=f"{title}: {total}")  # fmt: skip
+        for y, (count, nbytes) in zip(at, bars.values(), strict=True):
+            if nbytes:
+                axes.annotate(f"{in_bytes(nbytes)} in {arrays_of(count)}", (nbytes, y), (4, 0),
+                              textcoords="offset points", va="center", fontsize=8)  # fmt: skip
+        largest = max(bars, key=lambda op: bars[op][1])
+        said.append(f"{title or 'Kept for backward'}: {total} in {arrays_of(len(rows))}"
+                    + (f", by {largest} {in_bytes(bars[largest][1])}" if rows else ""))  # fmt: skip
+    axes.set_yticks(range(len(ops)), ops)
+    axes.set(xlabel="memory kept for backward (bytes)", ylabel="operation")
+    axes.xaxis.set_major_formatter(EngFormatter("B"))
+    axes.margins(x=0.3, y=0.02)  # Room for the numbers on the right.
+    axes.set_xlim(left=0)
+    axes.invert_yaxis()
+    tidy(axes)
+    axes.grid(False, axis="y")
+    if isinstance(saved, Mapping):
+        axes.legend(frameon=False, fontsize=9, loc="lower right")
+    picture.alt = "; ".join(said) + "."
+    return picture
+
+
+def in_bytes(count: float) -> str:
+    """Return a number of bytes in the unit in which it is read, powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def arrays_of(count: int) -> str:
+    """Return a number of arrays, in words."""
+    return f"{count} array" + "s" * (count != 1)
 
 
 Example: TypeAlias = tuple[Callable[[Any], Any], Callable[[Any], Any], float]

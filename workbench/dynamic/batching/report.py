@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import NamedTuple
 
 from workbench.dynamic.batching.groups import Signature
@@ -61,7 +62,8 @@ class Report:
     def __str__(self) -> str:
         kinds: dict[str, list[Launched]] = {}
         for row in self.rows:
-            kinds.setdefault(str(row.signature), []).append(row)
+            shown = textwrap.shorten(str(row.signature), 60, placeholder=" ...")
+            kinds.setdefault(shown, []).append(row)
         width = max([len("signature"), *map(len, kinds)])
         lines = [f"{'signature':{width}}  {'calls':>7}  {'groups':>7}  {'largest':>7}  {'ran':>7}"]
         for signature, rows in kinds.items():
