@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 
 from workbench import dynamic
-from workbench.dynamic import data
 from workbench.dynamic.data import DataLoader, Subset, TensorDataset, random_split
 from workbench.errors import DataError, DtypeError, OptionError, ShapeError
 
 
 class Squares:
-    """Examples that are read one by one, with something random in each."""
+    """Examples that are read one by one."""
 
     def __init__(self, n, bad=None):
         self.n, self.bad = n, bad
@@ -27,7 +26,7 @@ class Squares:
     def __getitem__(self, index):
         if index == self.bad:
             raise KeyError("no such picture")
-        return {"x": np.full(2, index**2), "noise": data.rng().random(), "process": os.getpid()}
+        return {"x": np.full(2, index**2), "process": os.getpid()}
 
 
 class Global(Squares):
@@ -114,8 +113,8 @@ def test_examples_are_collated_by_their_structure():
 
 
 def test_workers_change_nothing_but_who_does_the_work():
-    def epochs(workers, batch_size=3):
-        loader = DataLoader(Squares(20), batch_size, shuffle=True, seed=5, workers=workers)
+    def epochs(workers):
+        loader = DataLoader(Squares(20), 3, shuffle=True, seed=5, workers=workers)
         return [list(loader) for _ in range(2)]
 
     alone, together = epochs(0), epochs(2)
@@ -123,14 +122,7 @@ def test_workers_change_nothing_but_who_does_the_work():
         assert len(one) == len(two) == 7
         for a, b in zip(one, two, strict=True):
             np.testing.assert_array_equal(a["x"].data, b["x"].data)
-            np.testing.assert_array_equal(a["noise"].data, b["noise"].data)
             assert os.getpid() not in b["process"].data
-    noise = {b["noise"].data[k] for epoch in alone for b in epoch for k in range(len(b["x"]))}
-    assert len(noise) == 40
-    larger = epochs(0, batch_size=20)[0][0]  # An example's randomness is its own.
-    np.testing.assert_array_equal(
-        np.concatenate([b["noise"].data for b in alone[0]]), larger["noise"].data
-    )
 
 
 def test_global_generators_in_workers_differ_and_follow_the_seed():
@@ -221,7 +213,6 @@ def test_a_random_split_covers_everything_once():
         (lambda: DataLoader([1], 0), OptionError, "batch_size is not usable"),
         (lambda: DataLoader([1], 1, workers=-1), OptionError, "an integer of at least 0"),
         (lambda: random_split([1, 2], [1, 2]), OptionError, "lengths [1, 2], 3 in all"),
-        (lambda: data.rng(), OptionError, "no DataLoader is reading an example"),
     ],
 )
 def test_refusals(make, error, words):

@@ -1,5 +1,7 @@
 """Optimisers: their formulas, the fused step, groups, state, clipping."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -158,7 +160,7 @@ def test_parameters_without_a_gradient_are_left_alone_with_their_state(rule):
     for pair in (fused, plain):
         advance(pair, 3, seed=1, without=(0, 3))
     np.testing.assert_array_equal(fused[0][3].data, idle)
-    assert [len(unit.parameters) for unit in fused[1]._units] == [1, 2, 1, 2]
+    assert [len(unit.parameters) for unit in fused[1]._units] == [1, 1, 2, 2]
     for pair in (fused, plain):
         advance(pair, 3, seed=2, without=(1,))
         advance(pair, 2, seed=3)
@@ -168,6 +170,22 @@ def test_parameters_without_a_gradient_are_left_alone_with_their_state(rule):
     for key in state:
         np.testing.assert_array_equal(state[key], other[key])
     assert [int(state[f"{k}.t"]) for k in range(4)] == [7, 7, 10, 7]
+
+
+@pytest.mark.parametrize("without", list(itertools.product([False, True], repeat=4)))
+def test_any_gradients_may_be_missing(without):
+    fused, plain = twins("adam")
+    for pair in (fused, plain):
+        datas = [p.data for p in pair[0]]
+        for k in range(3):
+            advance(pair, 1, seed=k, without=np.flatnonzero(np.roll(without, k)))
+        advance(pair, 1, seed=3)
+        assert all(p.data is data for p, data in zip(pair[0], datas, strict=True))
+    for p in fused[0]:  # Laid out anew, they still differ in the steps they took.
+        p.data = p.data.copy()
+    for pair in (fused, plain):
+        advance(pair, 2, seed=4)
+    assert_same(fused[0], plain[0])
 
 
 def test_small_parameters_share_an_array_and_large_ones_stay(monkeypatch):
@@ -232,19 +250,19 @@ def test_views_and_transposes_are_updated_where_they_are():
     np.testing.assert_allclose(turned_data, np.full((3, 2), 0.9), rtol=1e-7)
 
 
-def test_a_second_optimizer_finds_the_layout_ready():
-    parameters = leaves()
-    first = optim.SGD(parameters, lr=0.1)
-    datas = [p.data for p in parameters]
-    second = optim.Adam(parameters[1:4], lr=0.1)
-    assert all(p.data is d for p, d in zip(parameters, datas, strict=True))
-    assert len(second._units) == 1
-    before = parameters[0].numpy(), parameters[4].numpy(), parameters[5].numpy()
-    advance((parameters[1:4], second), 2, seed=0)
-    np.testing.assert_array_equal(second._units[0].p[:4], parameters[1].data)
-    for p, b in zip([parameters[k] for k in (0, 4, 5)], before, strict=True):
-        np.testing.assert_array_equal(p.data, b)
-    assert len(first._units) == 1
+def test_a_second_optimizer_leaves_the_layout_of_the_first():
+    one, two = leaves(), leaves()
+    first, second = optim.SGD(one, lr=0.1, momentum=0.9), optim.Adam(one[1:4], lr=0.1)
+    datas = [p.data for p in one]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(base.SMALL, "cpu", -1)
+        others = optim.SGD(two, lr=0.1, momentum=0.9), optim.Adam(two[1:4], lr=0.1)
+    for k in range(3):
+        for optimizer in (first, second, *others):
+            advance((optimizer.parameters, optimizer), 1, seed=k)
+    assert_same(one, two)
+    assert all(p.data is d for p, d in zip(one, datas, strict=True))
+    assert (len(first._units), len(second._units)) == (1, 3)
 
 
 def test_an_edit_between_forward_and_backward_is_refused():
@@ -462,9 +480,41 @@ def test_lbfgs_stays_where_no_point_is_lower():
 def test_lbfgs_forgets_a_history_that_points_up():
     x = leaf([2.0])
     optimizer = optim.LBFGS([x])
-    optimizer._pairs.append((np.ones(1), -np.ones(1)))
+    optimizer._units[0].state = {"s0": np.ones(1), "y0": -np.ones(1)}
     optimizer.step(closure_of(optimizer, lambda: (x * x).sum()))
     assert abs(x.item()) < 1e-7
+
+
+@pytest.mark.parametrize("lr", [1e-4, 1e4])
+def test_the_line_search_lengthens_and_shortens_a_first_trial(lr):
+    x = leaf([3.0, 1.0])
+    optimizer = optim.LBFGS([x], lr=lr, iterations=1)
+    optimizer.step(closure_of(optimizer, lambda: (x * x).sum() / 2))
+    start = np.array([3.0, 1.0])  # The conditions of Wolfe: the gradient is x itself.
+    s = x.data - start
+    assert x.data @ x.data / 2 <= start @ start / 2 + 1e-4 * (start @ s)
+    assert x.data @ s >= 0.9 * (start @ s)
+
+
+def test_lbfgs_takes_parameters_of_any_layout_and_follows_them():
+    a = np.random.default_rng(0).standard_normal((3, 3))
+    x, y = leaf(np.zeros((3, 2))), leaf(3.0)
+    x.data = np.zeros((2, 3)).T
+    for each in ([x], [y], [x, y]):  # Alone, of no axes, together.
+        optimizer = optim.LBFGS(each, iterations=5)
+        closure = closure_of(optimizer, lambda: ((a @ x - 1) ** 2).sum() + (y * y - 2) ** 2)
+        for _ in range(3):
+            optimizer.step(closure)
+            optimizer.load_state_dict(optimizer.state_dict())
+        for p in each:
+            p.data = p.data.copy()
+        for _ in range(10):
+            optimizer.step(closure)
+    np.testing.assert_allclose(a @ x.data, 1.0, rtol=1e-6)
+    assert y.item() == pytest.approx(2**0.5)
+    optimizer.add_param_group({"params": leaf(1.0)})
+    with pytest.raises(OptionError, match="2 groups, float64 on cpu"):
+        optimizer.step(closure)
 
 
 # --- clipping -----------------------------------------------------------------------

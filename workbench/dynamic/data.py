@@ -1,17 +1,15 @@
 """Data: examples, batches of them in a new order each epoch, and processes that load them.
 
-Every random choice here follows from a seed, the epoch and the index of an example or a
-batch, and never from which process happened to do the work.  So a run is the same with no
-workers and with eight.
+The order of the examples follows from a seed and the epoch, and so does what a worker draws
+from the global random generators: never from which process happened to do the work.
 """
 
 from __future__ import annotations
 
-import collections
 import pickle
 import random
 import signal
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -25,7 +23,7 @@ from workbench.arrays import Array
 from workbench.dynamic.tensor import Tensor
 from workbench.errors import DataError, DtypeError, OptionError, ShapeError
 
-__all__ = ["DataLoader", "Dataset", "Subset", "TensorDataset", "collate", "random_split", "rng"]
+__all__ = ["DataLoader", "Dataset", "Subset", "TensorDataset", "collate", "random_split"]
 
 
 class Dataset(Protocol):
@@ -33,11 +31,9 @@ class Dataset(Protocol):
 
     def __len__(self) -> int:
         """Return the number of examples."""
-        ...
 
     def __getitem__(self, index: int, /) -> Any:
         """Return one example: an array or number, or a tuple or dict of them."""
-        ...
 
 
 class TensorDataset:
@@ -88,9 +84,8 @@ class Subset:
         return self.dataset[self.indices[index].item()]
 
 
-def random_split(
-    dataset: Dataset, lengths: Sequence[int], seed: int | None = None
-) -> tuple[Subset, ...]:
+def random_split(dataset: Dataset, lengths: Sequence[int],
+                 seed: int | None = None) -> tuple[Subset, ...]:  # fmt: skip
     """Return disjoint random subsets that together are the data set.
 
     Parameters
@@ -112,36 +107,6 @@ def random_split(
                           expected=f"{len(dataset)} in all")  # fmt: skip
     order = np.random.default_rng(seed).permutation(len(dataset))
     return tuple(Subset(dataset, part) for part in np.split(order, np.cumsum(lengths)[:-1]))
-
-
-class _Current(threading.local):
-    """Which example this thread is reading."""
-
-    key: tuple[int, ...] | None = None
-
-
-_current = _Current()
-
-
-def rng() -> np.random.Generator:
-    """Return the random generator of the example being read, for use in ``__getitem__``.
-
-    It follows from the loader's seed, the epoch and the example's index alone: random
-    changes to an example (augmentation) differ from epoch to epoch, and are the same for
-    any batch size and any number of workers.  (A generator kept on the data set would be
-    copied into each worker, and all would draw the same.)
-
-    Raises
-    ------
-    OptionError
-        Outside a :class:`DataLoader`.
-    """
-    if _current.key is None:
-        raise OptionError("data.rng", "no DataLoader is reading an example",
-                          fix="call it in __getitem__ only, or use "
-                          "numpy.random.default_rng(seed)")  # fmt: skip
-    seed, *where = _current.key
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=where))
 
 
 def collate(examples: list[Any]) -> Any:
@@ -177,24 +142,19 @@ def collate(examples: list[Any]) -> Any:
                          "of your own") from None  # fmt: skip
 
 
-def _load(
-    dataset: Any, together: Callable[[list[Any]], Any], indices: Array, key: tuple[int, int]
-) -> Any:
+def _load(dataset: Any, together: Callable[[list[Any]], Any], indices: Array) -> Any:
     """Return the batch of these examples."""
     while isinstance(dataset, Subset):
         dataset, indices = dataset.dataset, dataset.indices[indices]
     if isinstance(dataset, TensorDataset) and together is collate:
         return tuple(map(Tensor, dataset[indices]))  # One fancy index for the whole batch.
-    examples, index = [], None
-    try:
-        for index in indices.tolist():
-            _current.key = (*key, index)
+    examples = []
+    for index in indices.tolist():
+        try:
             examples.append(dataset[index])
-    except Exception as error:
-        raise DataError("DataLoader", f"example {index} could not be read",
-                        given=f"{type(error).__name__}: {error}") from error  # fmt: skip
-    finally:
-        _current.key = None
+        except Exception as error:
+            raise DataError("DataLoader", f"example {index} could not be read",
+                            given=f"{type(error).__name__}: {error}") from error  # fmt: skip
     return together(examples)
 
 
@@ -208,13 +168,12 @@ def _start_worker(pickled: bytes) -> None:
     _sent = pickle.loads(pickled)
 
 
-def _work(indices: Array, key: tuple[int, int], batch: int) -> Any:
-    """Return a batch, in a worker; what draws from the global generators is seeded too."""
-    seed, epoch = key
-    state = np.random.SeedSequence(seed, spawn_key=(epoch, batch, 0)).generate_state(4)
+def _work(indices: Array, seed: Any, key: tuple[int, int]) -> Any:
+    """Return a batch, in a worker, whose global random generators are seeded for it."""
+    state = np.random.SeedSequence(seed, spawn_key=key).generate_state(4)
     np.random.seed(state)  # noqa: NPY002
     random.seed(state.tobytes())
-    return _load(*_sent, indices, key)
+    return _load(*_sent, indices)
 
 
 class DataLoader:
@@ -230,7 +189,7 @@ class DataLoader:
     shuffle : bool
         Whether each epoch goes through the examples in a random order of its own.
     seed : int, optional
-        Where all randomness comes from; drawn, and kept in ``seed``, if not given.
+        Of all randomness; drawn, and kept in ``seed``, if not given.
     drop_last : bool
         Leave out a smaller last batch.
     collate : callable, optional
@@ -261,26 +220,22 @@ class DataLoader:
     and forking a process with threads is not safe.  Processes and not threads, because
     reading an example is mostly Python, of which one thread runs at a time.  They start in
     the first loop, with a copy of the data set, and end with the loader.
+
+    Random changes to an example (augmentation) are best drawn from the functions of
+    ``random`` or ``numpy.random``, which every worker seeds from ``seed``, the epoch and the
+    batch.  A generator kept on the data set is copied into each worker, and all draw the same.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        batch_size: int,
-        shuffle: bool = False,
-        seed: int | None = None,
-        drop_last: bool = False,
-        collate: Callable[[list[Any]], Any] | None = None,
-        workers: int = 0,
-    ) -> None:
+    def __init__(self, dataset: Dataset, batch_size: int, shuffle: bool = False,
+                 seed: int | None = None, drop_last: bool = False,
+                 collate: Callable[[list[Any]], Any] = collate, workers: int = 0) -> None:  # fmt: skip
         for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
             if not isinstance(value, int | np.integer) or value < least:
                 raise OptionError("DataLoader", f"{name} is not usable", given=f"{name}={value}",
                                   expected=f"an integer of at least {least}")  # fmt: skip
         self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
         self.seed: Any = np.random.SeedSequence(seed).entropy
-        self.drop_last, self.collate = drop_last, collate or globals()["collate"]
-        self.workers, self.epoch = workers, 0
+        self.drop_last, self.collate, self.workers, self.epoch = drop_last, collate, workers, 0
         self._pool: ProcessPoolExecutor | None = None
 
     def __len__(self) -> int:
@@ -288,23 +243,21 @@ class DataLoader:
         return whole + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[Any]:
-        epoch, size, n = self.epoch, self.batch_size, len(self.dataset)
+        epoch, size, order = self.epoch, self.batch_size, np.arange(len(self.dataset))
         self.epoch += 1
-        order = np.arange(n)
         if self.shuffle:
             spawned = np.random.SeedSequence(self.seed, spawn_key=(epoch,))
-            order = np.random.default_rng(spawned).permutation(n)
+            order = np.random.default_rng(spawned).permutation(len(order))
         batches = [order[k * size : (k + 1) * size] for k in range(len(self))]
         if self.workers:
-            return self._in_workers(batches, (self.seed, epoch))
-        return (_load(self.dataset, self.collate, each, (self.seed, epoch)) for each in batches)
+            return self._in_workers(batches, epoch)
+        return (_load(self.dataset, self.collate, indices) for indices in batches)
 
-    def _in_workers(self, batches: list[Array], key: tuple[int, int]) -> Iterator[Any]:
-        waiting: collections.deque[Future[Any]] = collections.deque()
+    def _in_workers(self, batches: list[Array], epoch: int) -> Iterator[Any]:
+        pool, waiting = self._workers(), deque[Future[Any]]()
         try:
-            pool = self._workers()
             for k, indices in enumerate(batches):
-                waiting.append(pool.submit(_work, indices, key, k))
+                waiting.append(pool.submit(_work, indices, self.seed, (epoch, k)))
                 if len(waiting) > 2 * self.workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -329,9 +282,8 @@ class DataLoader:
                                  given=str(error),
                                  fix="use functions and classes from the top of a module, and "
                                  "open files on first use; or use workers=0") from error  # fmt: skip
-            self._pool = ProcessPoolExecutor(
-                self.workers, get_context("spawn"), _start_worker, (sent,)
-            )
+            self._pool = ProcessPoolExecutor(self.workers, get_context("spawn"), _start_worker,
+                                             (sent,))  # fmt: skip
         return self._pool
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,8 @@ _OTHERS = {
 """First bytes of what people try to load instead."""
 
 
-def save(
-    path: str | os.PathLike[str],
-    tensors: Mapping[str, Any],
-    metadata: Mapping[str, Any] | None = None,
-) -> Path:
+def save(path: str | os.PathLike[str], tensors: Mapping[str, Any],
+         metadata: Mapping[str, Any] | None = None) -> Path:  # fmt: skip
     """Write tensors to a file, whole or not at all.
 
     Parameters
@@ -65,37 +62,32 @@ def save(
     require("safetensors", room="dynamic.save", extra="lab")
     from safetensors.numpy import save as pack
 
-    flat: dict[str, Array] = {}
-    for name, array in _flat("", tensors):
-        if name in flat:
-            raise OptionError("save", "two tensors have one name", given=repr(name),
-                              fix="rename one of them")  # fmt: skip
-        flat[name] = np.array(arrays.to_host(array), order="C")
     words = {str(key): str(word) for key, word in (metadata or {}).items()}
-    return atomic_write(path, pack(flat, words or None), where="save")
+    return atomic_write(path, pack(_flatten(tensors, "", {}), words or None), where="save")
 
 
-def _flat(prefix: str, tensors: Mapping[str, Any]) -> Iterator[tuple[str, Array]]:
+def _flatten(tensors: Mapping[str, Any], prefix: str, flat: dict[str, Array]) -> dict[str, Array]:
     for key, value in tensors.items():
-        name = f"{prefix}{key}"
-        value = value.data if isinstance(value, Tensor) else value
+        name, value = f"{prefix}{key}", value.data if isinstance(value, Tensor) else value
         if not isinstance(key, str):
             raise DtypeError("save", "a name is text", given=repr(key), fix="use str(...)")
         if isinstance(value, Mapping):
-            yield from _flat(f"{name}.", value)
+            _flatten(value, f"{name}.", flat)
         elif not hasattr(value, "dtype"):
-            text = isinstance(value, str)
             raise DtypeError("save", f"{name!r} is not a tensor or an array",
                              given=f"{type(value).__name__} {value!r}"[:80],
-                             fix="put it in metadata" if text else "convert numbers and lists "
-                             "of them with np.asarray, name the items of other lists in a "
-                             "dict")  # fmt: skip
+                             fix="put it in metadata if it is text, convert numbers and lists of "
+                             "them with np.asarray, name the items of other lists in a dict")  # fmt: skip
         elif value.dtype.kind not in "biuf" or value.dtype.itemsize > 8:
             raise DtypeError("save", f"the format does not hold the dtype of {name!r}",
                              given=str(value.dtype),
                              expected="bool, integers, float16, float32 or float64")  # fmt: skip
-        else:
-            yield name, value
+        elif name in flat:
+            raise OptionError("save", "two tensors have one name", given=repr(name),
+                              fix="rename one of them")  # fmt: skip
+        else:  # The format is in C order; safetensors writes the bytes as they lie.
+            flat[name] = np.asarray(arrays.to_host(value), order="C")
+    return flat
 
 
 def load(path: str | os.PathLike[str], under: str | None = None) -> dict[str, Tensor]:
@@ -125,15 +117,13 @@ def load(path: str | os.PathLike[str], under: str | None = None) -> dict[str, Te
     MissingDependencyError
         Without the package safetensors.
     """
-    found = _read(path)[0]
-    if under is not None:
-        inside = {name: t for name, t in found.items() if name.startswith(f"{under}.")}
-        if not inside:
-            raise OptionError("load", f"{path} holds nothing under {under!r}",
-                              given="names under "
-                              + ", ".join(sorted({name.split(".")[0] for name in found})))  # fmt: skip
-        found = {name.removeprefix(f"{under}."): t for name, t in inside.items()}
-    return found
+    found, prefix = _read(path)[0], "" if under is None else f"{under}."
+    inside = {name.removeprefix(prefix): t for name, t in found.items() if name.startswith(prefix)}
+    if under is not None and not inside:
+        known = sorted({name.split(".")[0] for name in found})
+        raise OptionError("load", f"{path} holds nothing under {under!r}",
+                          given=f"names under {', '.join(known)}")  # fmt: skip
+    return inside
 
 
 def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:

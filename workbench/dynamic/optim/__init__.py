@@ -13,18 +13,6 @@ from workbench.dynamic.optim.optimizer import Optimizer, Unit
 from workbench.dynamic.optim.schedules import ReduceOnPlateau, Schedule
 
 __all__ = [
-    "LBFGS",
-    "SGD",
-    "Adadelta",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "Optimizer",
-    "RMSProp",
-    "ReduceOnPlateau",
-    "Schedule",
-    "Unit",
-    "clip_grad_norm",
-    "clip_grad_value",
-    "schedules",
-]
+    "LBFGS", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSProp",
+    "ReduceOnPlateau", "Schedule", "Unit", "clip_grad_norm", "clip_grad_value", "schedules",
+]  # fmt: skip

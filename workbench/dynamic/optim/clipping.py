@@ -10,13 +10,13 @@ from collections.abc import Iterable
 import numpy as np
 
 from workbench.arrays import Array
+from workbench.dynamic.optim.optimizer import check_option
 from workbench.dynamic.tensor import Tensor
-from workbench.errors import NotFiniteError, OptionError
+from workbench.errors import NotFiniteError
 
 
-def clip_grad_norm(
-    parameters: Tensor | Iterable[Tensor], max_norm: float, error_if_nonfinite: bool = False
-) -> float:
+def clip_grad_norm(parameters: Tensor | Iterable[Tensor], max_norm: float,
+                   error_if_nonfinite: bool = False) -> float:  # fmt: skip
     """Scale all gradients together so that their common norm is at most ``max_norm``.
 
     The direction stays (Pascanu, Mikolov and Bengio, 2013, algorithm 1).
@@ -42,7 +42,7 @@ def clip_grad_norm(
     NotFiniteError
         If asked for; no gradient has changed then.
     """
-    _check("clip_grad_norm", "max_norm", max_norm)
+    check_option("clip_grad_norm", "max_norm", max_norm, max_norm > 0)
     gradients = _gradients(parameters)
     # Sums stay on the device until the last; halves would overflow, so they are widened.
     flat = [g.astype(np.result_type(g, np.float32), copy=False).ravel() for _, g in gradients]
@@ -50,8 +50,7 @@ def clip_grad_norm(
     if error_if_nonfinite and not np.isfinite(norm):
         raise NotFiniteError("clip_grad_norm", "the norm of the gradients is not finite",
                              given=f"norm {norm}",
-                             fix="lower the learning rate, or see which parameter's grad "
-                             "is not finite")  # fmt: skip
+                             fix="lower the learning rate, or see whose grad it is")  # fmt: skip
     if not norm <= max_norm:
         scale = max_norm / (norm + 1e-6)
         for p, g in gradients:
@@ -74,15 +73,9 @@ def clip_grad_value(parameters: Tensor | Iterable[Tensor], limit: float) -> None
     OptionError
         If ``limit`` is not positive.
     """
-    _check("clip_grad_value", "limit", limit)
+    check_option("clip_grad_value", "limit", limit, limit > 0)
     for p, g in _gradients(parameters):
         p.grad = Tensor(np.clip(g, -limit, limit, out=np.empty_like(g)))
-
-
-def _check(where: str, name: str, value: float) -> None:
-    if not value > 0:
-        raise OptionError(where, f"{name} is not usable", given=f"{name}={value}",
-                          expected="a positive number")  # fmt: skip
 
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[tuple[Tensor, Array]]:

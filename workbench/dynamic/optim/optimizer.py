@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from operator import is_
-from typing import Any, ClassVar
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from operator import attrgetter, is_
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,8 @@ from workbench.arrays import Array
 from workbench.dynamic import versions
 from workbench.dynamic.tensor import Tensor
 from workbench.errors import DtypeError, GraphError, OptionError, ShapeError, unknown_name
+
+_data = attrgetter("data")
 
 SMALL = {"cpu": 1 << 14, "gpu": 1 << 20}
 """Up to how many elements a parameter shares an array with others, on each device.
@@ -36,26 +39,29 @@ For layers of 784-256-128-10, whose 200,704 weights do not fit the first cache, 
 everything makes SGD half again slower; sharing the small ones changes nothing.
 """
 
-_POSITIVE = (lambda v: v > 0, "a positive number")
-_NOT_NEGATIVE = (lambda v: v >= 0, "zero or a positive number")
-_FRACTION = (lambda v: 0 <= v < 1, "from 0 up to 1, not including 1")
-_COUNT = (lambda v: v == int(v) and v > 0, "a positive integer")
-_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "lr": _POSITIVE,
-    "eps": _POSITIVE,
-    "momentum": _FRACTION,
-    "alpha": _FRACTION,
-    "rho": _FRACTION,
-    "betas": (lambda v: len(v) == 2 and all(0 <= b < 1 for b in v),
-              "two numbers from 0 up to 1, not including 1"),
-    "weight_decay": _NOT_NEGATIVE,
-    "tolerance": _NOT_NEGATIVE,
-    "iterations": _COUNT,
-    "history": _COUNT,
-}  # fmt: skip
-"""What each option may be; an option of one name means one thing in every optimiser."""
+_RULES = (
+    ("lr eps", "a positive number", lambda v, _: v > 0),
+    ("weight_decay tolerance", "zero or a positive number", lambda v, _: v >= 0),
+    ("momentum alpha rho", "from 0 up to 1, not including 1", lambda v, _: 0 <= v < 1),
+    ("betas", "two numbers from 0 up to 1, not including 1",
+     lambda v, _: len(v) == 2 and all(0 <= b < 1 for b in v)),
+    ("iterations history", "a positive integer", lambda v, _: v == int(v) and v > 0),
+    ("nesterov", "nesterov=True needs a momentum", lambda v, group: not v or group["momentum"] > 0),
+)  # fmt: skip
+"""What options may be; an option of one name means one thing in every optimiser."""
 
-State = dict[str, Array]
+
+def check_option(where: str, name: str, value: Any, fine: bool,
+                 expected: str = "a positive number") -> None:  # fmt: skip
+    """Raise OptionError unless the value of an option is fine."""
+    if not fine:
+        raise OptionError(where, f"{name} is not usable", given=f"{name}={value}",
+                          expected=expected)  # fmt: skip
+
+
+def flat(pieces: Iterable[Array]) -> Array:
+    """Return arrays one after another as one flat array."""
+    return np.concatenate([each.ravel() for each in pieces])
 
 
 class Unit:
@@ -77,89 +83,77 @@ class Unit:
         Like ``p``, to compute in.
     """
 
-    def __init__(
-        self, parameters: list[Tensor], options: dict[str, Any], p: Array, t: int, state: State
-    ) -> None:
+    def __init__(self, parameters: list[Tensor], options: dict[str, Any], p: Array, t: int,
+                 state: dict[str, Array]) -> None:  # fmt: skip
         self.parameters, self.options = parameters, options
         self.p, self.t, self.state = p, t, state
         self.shapes = [each.data.shape for each in parameters]
+        self.alone = self.shapes == [p.shape]
+        self.gathered = None if self.alone else np.empty_like(p)
         self.scratch = np.empty_like(p)
-        self.gathered = np.empty_like(p) if len(parameters) > 1 else None
 
     def __getitem__(self, name: str) -> Array:
         """Return the named array of the state, which is zero at first."""
-        found = self.state.get(name)
-        if found is None:
+        if (found := self.state.get(name)) is None:
             found = self.state[name] = np.zeros_like(self.p)
         return found
 
-    def gather(self, grads: list[Array]) -> Array:
-        """Return the gradients as one array like ``p``; the optimiser may not write into it.
+    def gather(self) -> Array | None:
+        """Return the gradients as one array like ``p``, not to be written into.
+
+        None if one is missing.
 
         Raises
         ------
         ShapeError
             If one does not have the shape of its parameter.
         """
-        if len(grads) == 1 and grads[0].shape == self.shapes[0]:
-            return grads[0]
-        if [g.shape for g in grads] != self.shapes:
-            k = next(k for k, g in enumerate(grads) if g.shape != self.shapes[k])
-            raise ShapeError("step", "a gradient does not have the shape of its parameter",
-                             given=f"grad {grads[k].shape}",
-                             expected=f"{self.shapes[k]}")  # fmt: skip
-        return np.concatenate([g.ravel() for g in grads], out=self.gathered)
+        grads = []
+        for p, shape in zip(self.parameters, self.shapes, strict=True):
+            if p.grad is None:
+                return None
+            g = p.grad.data
+            if g.shape != shape:
+                raise ShapeError("step", "a gradient does not have the shape of its parameter",
+                                 given=f"grad {g.shape}", expected=f"{shape}")  # fmt: skip
+            if self.alone:
+                return g
+            grads.append(g.ravel())
+        return np.concatenate(grads, out=self.gathered)
 
-    def parts(self) -> Iterator[tuple[Tensor, int, State]]:
-        """Yield each parameter with its number of steps and its own state."""
-        state = {name: _cut(array, self.shapes) for name, array in self.state.items()}
-        for k, p in enumerate(self.parameters):
-            yield p, self.t, {name: pieces[k] for name, pieces in state.items()}
+    def cut(self, array: Array) -> list[Array]:
+        """Return each parameter's part of an array like ``p``: of a flat one, a view."""
+        ends = list(itertools.accumulate(map(math.prod, self.shapes)))
+        parts = zip(np.split(array.ravel(), ends), self.shapes, strict=False)
+        return [part.reshape(shape) for part, shape in parts]
 
-    def split(self, wanted: list[bool]) -> list[Unit]:
-        """Return the runs of neighbours that are all wanted, or all not, as units of their own.
+    def split(self) -> list[Unit]:
+        """Return the runs of neighbours that all have a gradient, or all none, as units.
 
-        Nothing is copied or moved, and units never merge again: a model that leaves out
-        changing parameters ends with the finest cut that it needs.
+        Those without come first.  Nothing is copied or moved, and parts do not merge again: a
+        model that leaves out changing parameters ends with the finest cut that it needs.
         """
-        runs = [list(run) for _, run in itertools.groupby(range(len(wanted)), wanted.__getitem__)]
-        sizes = [(sum(self.parameters[k].data.size for k in run),) for run in runs]
-        shapes = [self.shapes[r[0]] if len(r) == 1 else n for r, n in zip(runs, sizes, strict=True)]
-        state = {name: _cut(array, shapes) for name, array in self.state.items()}
-        return [
-            Unit([self.parameters[k] for k in run], self.options, p, self.t,
-                 {name: cuts[j] for name, cuts in state.items()})
-            for j, (run, p) in enumerate(zip(runs, _cut(self.p, shapes), strict=True))
-        ]  # fmt: skip
+        groups = itertools.groupby(self.parameters, lambda p: p.grad is not None)
+        if len(runs := [list(run) for _, run in groups]) == 1:
+            return [self]
+        ends = list(itertools.accumulate(sum(p.size for p in run) for run in runs))
+        p, state = np.split(self.p, ends), {n: np.split(a, ends) for n, a in self.state.items()}
+        parts = [Unit(run, self.options, p[k], self.t, {n: a[k] for n, a in state.items()})
+                 for k, run in enumerate(runs)]  # fmt: skip
+        return sorted(parts, key=lambda part: part.parameters[0].grad is not None)
 
 
-def _cut(array: Array, shapes: list[tuple[int, ...]]) -> list[Array]:
-    """Return consecutive parts of a flat array as views of these shapes."""
-    if len(shapes) == 1:
-        return [array.reshape(shapes[0])]
-    ends = list(itertools.accumulate(math.prod(shape) for shape in shapes))
-    starts = [0, *ends]
-    return [array[a:b].reshape(s) for a, b, s in zip(starts, ends, shapes, strict=False)]
-
-
-def _join(pieces: list[Array]) -> Array:
-    """Return arrays one after another as a flat one; a single array as it is."""
-    return pieces[0] if len(pieces) == 1 else np.concatenate([each.ravel() for each in pieces])
-
-
-def _runs(parameters: list[Tensor]) -> list[list[Tensor]]:
-    """Return runs of parameters whose values lie one after another in memory."""
-    runs = [parameters[:1]]
-    for before, after in itertools.pairwise(parameters):
-        if _address(before.data) + before.data.nbytes == _address(after.data):
-            runs[-1].append(after)
-        else:
-            runs.append([after])
-    return runs
-
-
-def _address(array: Array) -> int:
-    return array.ctypes.data if arrays.namespace(array) is np else array.data.ptr
+def _join(units: list[Unit]) -> Unit:
+    """Return units of one parameter each as a single unit, with their arrays side by side."""
+    first = units[0]
+    if len(units) == 1:
+        return first
+    state = {name: flat(unit.state[name] for unit in units) for name in first.state}
+    joined = Unit([unit.parameters[0] for unit in units], first.options,
+                  flat(unit.p for unit in units), first.t, state)  # fmt: skip
+    for p, part in zip(joined.parameters, joined.cut(joined.p), strict=True):
+        p.data = part
+    return joined
 
 
 def _like(array: Array, like: Array) -> Array:
@@ -201,22 +195,22 @@ class Optimizer:
     -----
     To share one array, small parameters get a new ``data`` when the optimiser is made.
     An array that was taken from ``p.data`` (or a ``p.detach()``) before no longer follows
-    the parameter; take it afterwards.  Parameters that are views already stay in place.
+    the parameter; take it afterwards.  Parameters that are views already, also those that
+    another optimiser has laid out, stay in place and are updated one by one.
 
     A parameter whose ``grad`` is None is left alone, with its state.  If somebody replaces
     ``p.data``, on another device or in another dtype even, the next step notices and moves
     the state after it.
     """
 
-    slots: ClassVar[tuple[str, ...]] = ()
+    slots: tuple[str, ...] = ()
+    whole = False  # Whether a group shares one array whatever its parameters are like.
 
     def __init__(self, parameters: Iterable[Any], **options: Any) -> None:
         self.param_groups: list[dict[str, Any]] = []
-        self._defaults, self._units = options, list[Unit]()
+        self._defaults, self._units, self._ours = options, list[Unit](), set[int]()
         given: list[Any] = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-        if not given or not isinstance(given[0], dict):
-            given = [{"params": given}]
-        for group in given:
+        for group in given if given and isinstance(given[0], dict) else [{"params": given}]:
             self.add_param_group(group)
 
     @property
@@ -240,21 +234,15 @@ class Optimizer:
         Parameters
         ----------
         group : dict
-            As the constructor takes.
-
-        Raises
-        ------
-        OptionError, UnknownNameError, DtypeError, GraphError
-            As the constructor.
+            As the constructor takes, which says what is refused.
         """
         name = type(self).__name__
-        for key in group:
-            if key not in self._defaults and key != "params":
-                raise unknown_name(name, "option", key, ["params", *self._defaults])
+        for key in group.keys() - self._defaults.keys() - {"params"}:
+            raise unknown_name(name, "option", key, ["params", *self._defaults])
         given = group.get("params", ())
         group = {**self._defaults, **group,
                  "params": [given] if isinstance(given, Tensor) else list(given)}  # fmt: skip
-        self.check(group)
+        self._check(group)
         if not group["params"]:
             raise OptionError(name, "there are no parameters to optimise",
                               fix="pass model.parameters()")  # fmt: skip
@@ -265,67 +253,49 @@ class Optimizer:
                                  fix="pass model.parameters()")  # fmt: skip
             if not p.requires_grad or p.node is not None:
                 raise GraphError(name, f"parameter {k} is not a leaf that requires a gradient",
-                                 given=repr(p.shape),
-                                 fix="make it with dynamic.tensor(..., requires_grad=True)")  # fmt: skip
+                                 given=f"shape {p.shape}", fix="use requires_grad=True")  # fmt: skip
             if id(p) in known:
                 raise OptionError(name, f"parameter {k} was given before",
-                                  given=f"a tensor of shape {p.shape}, twice",
-                                  expected="each parameter once, in one group")  # fmt: skip
+                                  given=f"shape {p.shape}", expected="each once, in one group")  # fmt: skip
             known.add(id(p))
+        parts = self._parts()
         self.param_groups.append(group)
-        self._arrange(self._memory())
+        self._arrange([*parts, *(Unit([p], group, p.data, 0, {}) for p in group["params"])])
 
-    def check(self, options: dict[str, Any]) -> None:
-        """Raise OptionError if an option of a group is out of range."""
-        for option, value in options.items():
-            fine, expected = _RULES.get(option, (lambda _: True, ""))
-            self.refuse_unless(fine(value), option, value, expected)
+    def _check(self, group: dict[str, Any]) -> None:
+        for names, expected, fine in _RULES:
+            for option in group.keys() & names.split():
+                value = group[option]
+                check_option(type(self).__name__, option, value, fine(value, group), expected)
 
-    def refuse_unless(self, fine: bool, option: str, value: Any, expected: str) -> None:
-        """Raise the OptionError of an option that is out of range."""
-        if not fine:
-            raise OptionError(type(self).__name__, f"{option} is not usable",
-                              given=f"{option}={value}", expected=expected)  # fmt: skip
+    def _parts(self) -> list[Unit]:
+        """Return each parameter as a unit of its own, as it is now, with its part of the state."""
+        found = {}
+        for unit in self._units:
+            cuts = {name: unit.cut(array) for name, array in unit.state.items()}
+            for k, p in enumerate(unit.parameters):
+                state = {name: _like(cut[k], p.data) for name, cut in cuts.items()}
+                found[id(p)] = Unit([p], unit.options, p.data, unit.t, state)
+        return [found[id(p)] for p in self.parameters]
 
-    def _memory(self) -> dict[int, tuple[int, State]]:
-        """Return each parameter's number of steps and state, by the parameter's id."""
-        return {id(p): (t, state) for unit in self._units for p, t, state in unit.parts()}
-
-    def _arrange(self, memory: dict[int, tuple[int, State]]) -> None:
-        """Lay the parameters out in units, and give each what it remembers."""
-        self._units = []
-        for group in self.param_groups:
-            together: dict[Any, list[Tensor]] = {}
-            for p in group["params"]:
-                data, base, (t, _) = p.data, p.data.base, memory.get(id(p), (0, {}))
-                device = arrays.device_of(data)
-                flat = base is None or getattr(base, "shape", None) == (base.size,)
-                small = flat and data.size <= SMALL[device] and data.flags.c_contiguous
-                key = (device, data.dtype, t, id(base)) if small else id(p)
-                together.setdefault(key, []).append(p)
-            for members in together.values():
-                # Views that lie side by side are an earlier arrangement, which can stay.
-                runs = [members] if members[0].data.base is None else _runs(members)
-                self._units += [self._unit(run, group, memory) for run in runs]
+    def _arrange(self, parts: list[Unit]) -> None:
+        """Lay the parameters out in units."""
+        together: dict[Any, list[Unit]] = {}
+        for part in parts:
+            data, base, device = part.p, part.p.base, arrays.device_of(part.p)
+            small = data.size <= SMALL[device] and data.flags.c_contiguous
+            shares = self.whole or (small and (base is None or id(base) in self._ours))
+            alike = (id(part.options), device, data.dtype, part.t, *part.state)
+            together.setdefault(alike if shares else id(part), []).append(part)
+        self._units = [_join(each) for each in together.values()]
+        self._ours = {id(unit.p) for unit in self._units if len(unit.parameters) > 1}
         self._ordered = [p for unit in self._units for p in unit.parameters]
         self._datas = [p.data for p in self._ordered]
 
-    def _unit(
-        self, members: list[Tensor], group: dict[str, Any], memory: dict[int, tuple[int, State]]
-    ) -> Unit:
-        datas, known = [p.data for p in members], [memory.get(id(p), (0, {})) for p in members]
-        values, base = _join(datas), datas[0].base
-        if len(datas) > 1 and base is not None:
-            start = (_address(datas[0]) - _address(base)) // base.itemsize
-            values = base[start : start + values.size]
-        elif len(datas) > 1:
-            for p, part in zip(members, _cut(values, [d.shape for d in datas]), strict=True):
-                p.data = part
-        state = {
-            name: _join([_like(each[name], d) for (_, each), d in zip(known, datas, strict=True)])
-            for name in known[0][1]
-        }
-        return Unit(members, group, values, known[0][0], state)
+    def _follow(self) -> None:
+        """Arrange anew if somebody has replaced the data of a parameter."""
+        if not all(map(is_, map(_data, self._ordered), self._datas)):
+            self._arrange(self._parts())
 
     def zero_grad(self) -> None:
         """Forget every parameter's gradient: ``grad`` becomes None."""
@@ -340,35 +310,16 @@ class Optimizer:
         ShapeError
             If a gradient that somebody set has not the shape of its parameter.
         """
-        parameters = self._ordered
-        if not all(map(is_, [p.data for p in parameters], self._datas)):
-            self._arrange(self._memory())
-            parameters = self._ordered
-        try:
-            grads = [p.grad.data for p in parameters]  # type: ignore[union-attr]
-        except AttributeError:  # Some are None.
-            grads = self._separate()
-        start = 0
-        for unit in self._units:
-            stop = start + len(unit.parameters)
-            mine = grads[start:stop]
-            start = stop
-            if mine[0] is None:
+        self._follow()
+        for k, unit in enumerate(self._units):
+            g = unit.gather()
+            if g is None:  # A part without gradients takes the place, the others come next.
+                self._units[k : k + 1] = unit.split()
                 continue
-            g = unit.gather(mine)
             decay = unit.options["weight_decay"]
             unit.t += 1
             self.update(unit, self.decay(unit, g, decay) if decay else g)
             versions.mark(unit.p)
-
-    def _separate(self) -> list[Any]:
-        """Part units in which some gradients are missing; return each gradient, or None."""
-        units: list[Unit] = []
-        for unit in self._units:
-            wanted = [p.grad is not None for p in unit.parameters]
-            units += [unit] if all(wanted) or not any(wanted) else unit.split(wanted)
-        self._units = units
-        return [None if p.grad is None else p.grad.data for p in self._ordered]
 
     def decay(self, unit: Unit, g: Array, weight_decay: float) -> Array:
         """Return the gradient with that of the penalty weight_decay |p|² / 2 added."""
@@ -400,18 +351,11 @@ class Optimizer:
             many steps it took; ``"group.0.lr"``: an option of group 0.  Ready for
             ``dynamic.save``.
         """
-        memory = self._memory()
-        state = {
-            f"group.{j}.{option}": np.array(value)
-            for j, group in enumerate(self.param_groups)
-            for option, value in group.items()
-            if option != "params"
-        }
-        for k, p in enumerate(self.parameters):
-            t, remembered = memory[id(p)]
-            state[f"{k}.t"] = np.array(t)
-            state |= {f"{k}.{name}": array.copy() for name, array in remembered.items()}
-        return state
+        owners = {f"group.{j}": group for j, group in enumerate(self.param_groups)}
+        owners |= {str(k): {"t": part.t, **part.state} for k, part in enumerate(self._parts())}
+        return {f"{owner}.{name}": value.copy() if hasattr(value, "dtype") else np.array(value)
+                for owner, values in owners.items() for name, value in values.items()
+                if name != "params"}  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Resume from what :meth:`state_dict` returned.
@@ -427,40 +371,28 @@ class Optimizer:
         UnknownNameError, OptionError, ShapeError
             If it is another optimiser's; nothing has changed then.
         """
-        name = type(self).__name__
-        groups = [dict(group) for group in self.param_groups]
-        memory: dict[int, tuple[int, State]] = {id(p): (0, {}) for p in self.parameters}
-        expected = {f"group.{j}.{o}" for j, g in enumerate(groups) for o in g if o != "params"}
-        expected |= {f"{k}.t" for k in range(len(self.parameters))}
-        optional = {f"{k}.{slot}" for k in range(len(self.parameters)) for slot in self.slots}
-        for key in state:
-            if key not in expected and key not in optional:
-                raise unknown_name(f"{name}.load_state_dict", "state", key,
-                                   sorted(expected | optional))  # fmt: skip
-        if missing := sorted(expected - set(state)):
-            raise OptionError(f"{name}.load_state_dict", "the state is not complete",
-                              given=f"no {', '.join(missing)}",
-                              expected=f"what {name}.state_dict() of as many parameters "
-                              "returns")  # fmt: skip
+        where, parts = f"{type(self).__name__}.load_state_dict", self._parts()
+        slots = {f"{k}.{slot}": part.p for k, part in enumerate(parts) for slot in self.slots}
+        known = self.state_dict() | slots
+        if missing := sorted(known.keys() - slots.keys() - state.keys()):
+            raise OptionError(where, "the state is not complete", given=f"no {', '.join(missing)}",
+                              expected="what state_dict() of as many parameters returns")  # fmt: skip
+        loaded: defaultdict[str, dict[str, Any]] = defaultdict(dict)
         for key, value in state.items():
+            if key not in known:
+                raise unknown_name(where, "state", key, sorted(known))
             array = value.data if isinstance(value, Tensor) else value
-            owner, rest = key.split(".", 1)
-            if owner == "group":
-                j, option = rest.split(".")
-                number = arrays.to_host(array).tolist()
-                groups[int(j)][option] = tuple(number) if isinstance(number, list) else number
-                continue
-            p = self.parameters[int(owner)]
-            remembered = memory[id(p)][1]
-            if rest == "t":
-                memory[id(p)] = int(array), remembered
-            elif array.shape == p.shape:
-                remembered[rest] = array.copy()
-            else:
-                raise ShapeError(f"{name}.load_state_dict", f"{key} does not fit its parameter",
-                                 given=f"{array.shape}", expected=f"{p.shape}")  # fmt: skip
-        for loaded in groups:
-            self.check(loaded)
-        for mine, loaded in zip(self.param_groups, groups, strict=True):
-            mine.update(loaded)
-        self._arrange(memory)
+            if array.shape != known[key].shape:
+                raise ShapeError(where, f"{key} does not fit its parameter or option",
+                                 given=f"{array.shape}", expected=f"{known[key].shape}")  # fmt: skip
+            owner, _, name = key.rpartition(".")
+            found = array if key in slots else arrays.to_host(array).tolist()
+            loaded[owner][name] = tuple(found) if isinstance(found, list) else found
+        for j in range(len(self.param_groups)):
+            self._check(loaded[f"group.{j}"])
+        for j, group in enumerate(self.param_groups):
+            group.update(loaded[f"group.{j}"])
+        for k, part in enumerate(parts):
+            part.t = loaded[str(k)].pop("t")
+            part.state = {n: _like(a, part.p).copy() for n, a in loaded[str(k)].items()}
+        self._arrange(parts)

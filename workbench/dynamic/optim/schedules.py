@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from workbench.arrays import Array
-from workbench.dynamic.optim.optimizer import Optimizer
-from workbench.errors import NotFiniteError, OptionError
+from workbench.dynamic.optim.optimizer import Optimizer, check_option
+from workbench.errors import NotFiniteError
 
 Factor = Callable[[int], float]
 
@@ -29,13 +29,13 @@ def constant() -> Factor:
 
 def step(every: int, decay: float = 0.1) -> Factor:
     """Return the schedule that multiplies by ``decay`` after every ``every`` steps."""
-    _check("step", "every", every, every > 0)
+    check_option("step", "every", every, every > 0)
     return lambda t: decay ** (t // every)
 
 
 def exponential(decay: float) -> Factor:
     """Return the schedule that multiplies by ``decay`` at each step."""
-    _check("exponential", "decay", decay, decay > 0)
+    check_option("exponential", "decay", decay, decay > 0)
     return lambda t: decay**t
 
 
@@ -44,7 +44,7 @@ def cosine(total: int, floor: float = 0.0) -> Factor:
 
     Loshchilov and Hutter (2017), equation 5, without restarts.
     """
-    _check("cosine", "total", total, total > 0)
+    check_option("cosine", "total", total, total > 0)
     return lambda t: _cosine(1.0, floor, t / total)
 
 
@@ -54,9 +54,8 @@ def warmup(steps: int, after: Factor | None = None) -> Factor:
     What comes ``after`` (constant by default) counts its own steps from there.  (Goyal et
     al., 2017, section 2.2.)
     """
-    _check("warmup", "steps", steps, steps > 0)
-    then = after or constant()
-    return lambda t: (t + 1) / (steps + 1) if t < steps else then(t - steps)
+    check_option("warmup", "steps", steps, steps > 0)
+    return lambda t: (t + 1) / (steps + 1) if t < steps else (after or constant())(t - steps)
 
 
 def one_cycle(total: int, rise: float = 0.3, start: float = 0.04, end: float = 4e-6) -> Factor:
@@ -73,32 +72,21 @@ def one_cycle(total: int, rise: float = 0.3, start: float = 0.04, end: float = 4
     start, end : float
         Factors at both ends.
     """
-    _check("one_cycle", "total", total, total > 1)
-    _check("one_cycle", "rise", rise, 0 < rise < 1 and rise * total > 1,
-           "a share of the steps between 0 and 1, of more than one step")  # fmt: skip
+    check_option("one_cycle", "total", total, total > 1)
+    check_option("one_cycle", "rise", rise, 0 < rise < 1 and rise * total > 1,
+                 "a share of the steps between 0 and 1, of more than one step")  # fmt: skip
     top = rise * total - 1
-    return lambda t: (
-        _cosine(start, 1.0, t / top)
-        if t <= top
-        else _cosine(1.0, end, (t - top) / (total - 1 - top))
-    )
+    return lambda t: _cosine(start if t <= top else end, 1.0,
+                             np.interp(t, [0, top, total - 1], [0, 1, 0]))  # fmt: skip
 
 
 def piecewise(boundaries: Sequence[int], factors: Sequence[float]) -> Factor:
     """Return ``factors[k]`` from step ``boundaries[k - 1]`` until before ``boundaries[k]``."""
     ascending = list(boundaries) == sorted(set(boundaries))
-    _check("piecewise", "boundaries", list(boundaries), ascending, "steps in ascending order")
-    _check("piecewise", "factors", list(factors), len(factors) == len(boundaries) + 1,
-           "one more than there are boundaries")  # fmt: skip
+    check_option("piecewise", "boundaries", list(boundaries), ascending, "steps in ascending order")
+    check_option("piecewise", "factors", list(factors), len(factors) == len(boundaries) + 1,
+                 "one more than there are boundaries")  # fmt: skip
     return lambda t: factors[bisect.bisect_right(boundaries, t)]
-
-
-def _check(
-    where: str, name: str, value: Any, fine: bool, expected: str = "a positive number"
-) -> None:
-    if not fine:
-        raise OptionError(where, f"{name} is not usable", given=f"{name}={value}",
-                          expected=expected)  # fmt: skip
 
 
 def _cosine(start: float, end: float, share: float) -> float:
@@ -127,18 +115,15 @@ class Schedule:
     """
 
     def __init__(self, optimizer: Optimizer, factor: Factor) -> None:
-        self.optimizer, self.factor, self.t = optimizer, factor, 0
+        self.optimizer, self.factor, self.t = optimizer, factor, -1
         self.base = [group["lr"] for group in optimizer.param_groups]
-        self._apply()
+        self.step()
 
     def step(self) -> None:
         """Go to the next step: call it after each step (or epoch) of the optimiser."""
         self.t += 1
-        self._apply()
-
-    def _apply(self) -> None:
         for group, base in zip(self.optimizer.param_groups, self.base, strict=True):
-            group["lr"] = base * self.factor(self.t)
+            group["lr"] = base * float(self.factor(self.t))
 
     def state_dict(self) -> dict[str, Array]:
         """Return the step number and the first learning rates, ready for ``dynamic.save``."""
@@ -146,8 +131,8 @@ class Schedule:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Resume from what :meth:`state_dict` returned."""
-        self.t, self.base = int(state["t"]), [float(each) for each in state["base"]]
-        self._apply()
+        self.t, self.base = int(state["t"]) - 1, [float(each) for each in state["base"]]
+        self.step()
 
 
 class ReduceOnPlateau:
@@ -166,15 +151,10 @@ class ReduceOnPlateau:
         No learning rate goes below this.
     """
 
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        factor: float = 0.1,
-        patience: int = 10,
-        threshold: float = 1e-4,
-        floor: float = 0.0,
-    ) -> None:
-        _check("ReduceOnPlateau", "factor", factor, 0 < factor < 1, "a number between 0 and 1")
+    def __init__(self, optimizer: Optimizer, factor: float = 0.1, patience: int = 10,
+                 threshold: float = 1e-4, floor: float = 0.0) -> None:  # fmt: skip
+        check_option("ReduceOnPlateau", "factor", factor, 0 < factor < 1,
+                     "a number between 0 and 1")  # fmt: skip
         self.optimizer, self.factor, self.patience = optimizer, factor, patience
         self.threshold, self.floor, self.best, self.bad = threshold, floor, math.inf, 0
 
@@ -190,8 +170,7 @@ class ReduceOnPlateau:
         if math.isnan(loss):
             raise NotFiniteError("ReduceOnPlateau", "the loss is not a number", given="nan")
         if loss < self.best - abs(self.best) * self.threshold or math.isinf(self.best):
-            self.best, self.bad = loss, 0
-            return
+            self.best, self.bad = loss, -1
         self.bad += 1
         if self.bad > self.patience:
             self.bad = 0
