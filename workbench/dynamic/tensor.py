@@ -313,18 +313,21 @@ def tensor(
                          given=str(error), expected="nested sequences of equal lengths") from error  # fmt: skip
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    device = device or arrays.device_of(array)
-    if array.dtype.kind not in "biu" and array.dtype not in (np.float16, np.float32, np.float64):
+    if array.dtype.char not in _HELD:
+        place = device or arrays.device_of(array)
         brain = array.dtype.name == "bfloat16"
         reason = arrays.bfloat16_problem() if brain else None
-        if reason or not brain or device == "cpu":
+        if reason or not brain or place == "cpu":
             raise DtypeError("tensor", "these are not numbers that a tensor holds",
-                             given=f"dtype {array.dtype} on {device}", fix=reason,
+                             given=f"dtype {array.dtype} on {place}", fix=reason,
                              expected="bool, integers, float16, float32 or float64; on the "
                              "GPU also bfloat16")  # fmt: skip
     if requires_grad:
         _has_gradient(array, "tensor")
-    return Tensor(arrays.to_device(array, device), requires_grad)
+    return Tensor(array if device is None else arrays.to_device(array, device), requires_grad)
+
+
+_HELD = "?bBhHiIlLqQefd"  # Type codes: comparing dtypes takes a microsecond.
 
 
 def _has_gradient(array: Array, where: str) -> bool:
