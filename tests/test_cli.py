@@ -71,6 +71,31 @@ def test_json_to_the_standard_output_is_json_alone():
     assert json.loads(done.stdout)["agree"] is True
 
 
+def test_an_era_alone_has_nobody_to_differ_from(tmp_path):
+    target, page = tmp_path / "rows.json", tmp_path / "page"
+    done = workbench(
+        "compare", "expression-trees", "--steps", 2, "--json", target, "--report", page
+    )
+    assert done.exit_code == 0, done.output
+    assert "n/a" in done.stdout
+    assert "functional is not available for this case" in done.stdout
+    assert "Era dynamic agrees with the numeric check within 1e-09." in done.stderr
+    written = json.loads(target.read_text())
+    assert written["rows"][0]["gradient_difference_eras"] is None
+    assert len(written["notes"]) == 5
+    html = (page / "index.html").read_text()
+    assert all(f"<p>{note}</p>" in html for note in written["notes"])
+    assert "agrees with the numeric check: no gradient of the first step differs by" in html
+
+
+def test_text_is_scored_in_bits_too():
+    done = workbench("compare", "char-rnn", "--steps", 1, "--dtype", "float32")
+    assert done.exit_code == 0, done.output
+    assert "test bits per" in done.stdout
+    assert "symbolic is not available for this case: needs scan" in done.stdout
+    assert "The eras agree within 1e-04." in done.stderr
+
+
 def test_a_report_opens_with_no_network(tmp_path):
     done = workbench("compare", "digits-cnn", "--steps", 3, "--report", tmp_path / "page")
     assert done.exit_code == 0, done.output
@@ -91,6 +116,7 @@ def test_a_report_opens_with_no_network(tmp_path):
     [
         (["compare", "digit-mlp"], 2, "did you mean 'digits-mlp'?"),
         (["compare", "--eras", "manual,simbolic"], 2, "did you mean 'symbolic'?"),
+        (["compare", "char-rnn", "--eras", "functional"], 2, "this era cannot run this case"),
         (["compare", "--steps", "0"], 2, "a whole number of at least 1"),
         (["compare", "--dtype", "float16"], 1, "float32 or float64"),
         (["bench", "mlp-tyni"], 2, "did you mean 'mlp-tiny'?"),

@@ -160,14 +160,14 @@ def compare(
     case: Annotated[
         str,
         typer.Argument(
-            help="digits-mlp, mnist-mlp, logistic or digits-cnn.",
+            help="digits-mlp, mnist-mlp, logistic, digits-cnn, char-rnn or expression-trees.",
             autocompletion=starting_with(case_names),
         ),
     ] = "digits-mlp",
     eras: Annotated[
         list[str] | None,
         typer.Option(
-            help="Eras to run, separated by commas.  [default: all four]",
+            help="Eras to run, separated by commas.  [default: all that can run the case]",
             metavar="ERA,...",
             autocompletion=starting_with(era_names),
         ),
@@ -193,8 +193,7 @@ def compare(
     from workbench.compare.runner import check_eras
     from workbench.compare.table import table
 
-    room.case(case)  # Refused before any bar is drawn.
-    names = check_eras(split(eras))
+    names = check_eras(room.case(case), split(eras))  # Refused before any bar is drawn.
     out, err = consoles()
     columns = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(),
                TextColumn("steps"))  # fmt: skip
@@ -224,12 +223,13 @@ def compare(
                 "rows": result.rows,
                 "agree": result.agree,
                 "disagreements": result.disagreements,
+                "notes": result.notes,
             },
         )
     if result.agree:
-        err.print(f"The eras agree within {result.tolerance:.0e}.")
+        err.print(f"{result.verdict} within {result.tolerance:.0e}.")
         return
-    err.print(f"[bold red]The eras do not agree within {result.tolerance:.0e}:")
+    err.print(f"[bold red]{result.verdict} within {result.tolerance:.0e}:")
     for line in result.disagreements:
         err.print(f"  {line}", markup=False, soft_wrap=True)
     raise typer.Exit(EXIT_DISAGREE)

@@ -1,12 +1,13 @@
 """Comparisons that run, comparisons that are refused, and runs that go wrong."""
 
 import dataclasses
+import importlib.util
 
 import numpy as np
 import pytest
 
 from workbench import compare, datasets
-from workbench.compare import runner
+from workbench.compare import cases, runner
 from workbench.errors import DeviceError, DtypeError, NotFiniteError, OptionError, UnknownNameError
 
 PROMISED = (
@@ -15,28 +16,49 @@ PROMISED = (
 ).split()
 
 
+ALONE = "expression-trees"
+STEPS = {"char-rnn": 8, ALONE: 3}  # Their steps are slow; those of the others, 40.
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", compare.CASES)
-def test_the_four_eras_agree(name, dtype):
-    result = compare.run(name, steps=40, dtype=dtype)
+def test_the_eras_agree(name, dtype):
+    steps = STEPS.get(name, 40)
+    result = compare.run(name, steps=steps, dtype=dtype)
     assert result.agree, result.disagreements
-    assert list(result.losses) == list(compare.ERAS)
+    assert tuple(result.losses) == compare.case(name).eras
     for row in result.rows:
         assert set(PROMISED) <= row.keys()
         assert 0 <= row["max_gradient_difference"] <= result.tolerance
         assert row["dtype"] == dtype
         assert row["peak_bytes"] > 0
         assert row["user_lines"] > 0
-        assert len(result.losses[row["era"]]) == 40
+        assert len(result.losses[row["era"]]) == steps
         assert (row["graph_size"] > 0) == (row["era"] != "manual")
+        assert (row["gradient_difference_eras"] is None) == (name == ALONE)
     assert min(row["step_ratio"] for row in result.rows) == 1
+
+
+def test_the_first_four_cases_run_in_every_era():
+    assert [case.eras == compare.ERAS for case in compare.CASES.values()] == 4 * [True] + 2 * [
+        False
+    ]
+
+
+@pytest.mark.parametrize("case", compare.CASES.values(), ids=lambda case: case.name)
+def test_an_era_has_a_program_or_a_reason(case):
+    folder = f"workbench.compare.programs.{case.program}"
+    written = [era for era in compare.ERAS if importlib.util.find_spec(f"{folder}.{era}")]
+    assert tuple(written) == case.eras
+    assert case.absent.keys() == set(compare.ERAS) - set(written)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "least"),
-    [("digits-mlp", 0.95), ("logistic", 0.93), ("mnist-mlp", 0.91), ("digits-cnn", 0.93)],
-)
+    [("digits-mlp", 0.95), ("logistic", 0.93), ("mnist-mlp", 0.91), ("digits-cnn", 0.93),
+     ("char-rnn", 0.37), ("expression-trees", 0.87)],
+)  # fmt: skip
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_whole_run_learns_and_still_agrees(name, least, dtype):
     result = compare.run(name, dtype=dtype)
@@ -44,6 +66,8 @@ def test_a_whole_run_learns_and_still_agrees(name, least, dtype):
     assert all(row["accuracy"] > least for row in result.rows)
     if dtype == "float64":  # In float32 rounding may decide an example on the border.
         assert len({row["accuracy"] for row in result.rows}) == 1
+    if name == "char-rnn":  # Frequencies alone take 4.7 bits a character.
+        assert all(row["test_loss"] / np.log(2) < 3.2 for row in result.rows)
 
 
 def test_eras_can_be_chosen_and_come_in_historical_order():
@@ -68,6 +92,8 @@ def test_the_same_case_twice_gives_the_same_losses():
         ({"name": "digit-mlp"}, UnknownNameError, "did you mean 'digits-mlp'?"),
         ({"eras": ["dinamic"]}, UnknownNameError, "did you mean 'dynamic'?"),
         ({"eras": []}, OptionError, "no era was chosen"),
+        ({"name": "char-rnn", "eras": ["symbolic"]}, OptionError, "symbolic: needs scan"),
+        ({"name": "char-rnn", "eras": ["symbolic"]}, OptionError, "some of manual, dynamic"),
         ({"steps": 0}, OptionError, "steps=0"),
         ({"steps": 2.5}, OptionError, "steps=2.5"),
         ({"dtype": "float16"}, DtypeError, "expected: float32 or float64"),
@@ -107,7 +133,7 @@ def test_nan_in_the_data_stops_the_run_and_names_era_step_and_layer(era, monkeyp
     assert "the input batch holds nan at [0, 5], the first of 1" in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["digits-mlp", "digits-cnn"])
+@pytest.mark.parametrize("name", ["digits-mlp", "digits-cnn", "char-rnn", "expression-trees"])
 def test_a_run_that_diverges_names_the_first_layer_that_is_not_finite(name, monkeypatch):
     wild = dataclasses.replace(compare.case(name), learning_rate=1e308)
     monkeypatch.setitem(compare.CASES, name, wild)
@@ -133,9 +159,77 @@ def test_a_wrong_era_is_found_out(monkeypatch):
     assert "at step 2" in result.disagreements[0]
 
 
+def test_an_era_that_runs_alone_is_held_to_the_numeric_check(monkeypatch):
+    program = runner.program(compare.case(ALONE), "dynamic")
+    right = program.gradients
+
+    def wrong(*arguments):
+        *others, last = right(*arguments)
+        return [*others, last * (1 + 1e-6)]
+
+    monkeypatch.setattr(program, "gradients", wrong)
+    result = compare.run(ALONE, steps=1)
+    assert result.verdict == "Era dynamic does not agree with the numeric check"
+    assert [line[:50] for line in result.disagreements] == [
+        "dynamic: gradient of b_out differs from the numeri"
+    ]
+
+
+def test_notes_name_absent_eras_what_guessing_does_and_what_batching_saved():
+    notes = compare.run(ALONE, steps=1).notes
+    assert [note.split()[0] for note in notes] == [
+        "manual", "symbolic", "functional", "Guessing", "dynamic:",
+    ]  # fmt: skip
+    assert "functional is not available for this case: needs scan" in notes[2]
+    assert "51.20% right" in notes[3]
+    before, after = (
+        int(notes[4].split(word)[1].split()[0].strip(";").replace(",", ""))
+        for word in ("in place of", "runs")
+    )
+    assert 10 * after < before
+    assert compare.run("logistic", ["manual"], steps=1).notes == []
+
+
+def test_trees_train_alike_with_batching_and_without():
+    case = compare.case(ALONE)
+    program = runner.program(case, "dynamic")
+    batches = list(case.batches(case.data("float64"), 6))
+
+    def losses(strategy):
+        network = program.Network(case.weights("float64"), case.learning_rate, strategy)
+        return [float(network.step(*batch)) for batch in batches]
+
+    one_by_one = losses(None)
+    assert len(set(one_by_one)) == 6
+    for strategy in ("agenda", "depth"):
+        np.testing.assert_allclose(losses(strategy), one_by_one, rtol=1e-13)
+
+
+def test_text_comes_time_first_and_targets_are_what_follows():
+    case = compare.case("char-rnn")
+    data = case.data("float32")
+    for x, y in [*case.batches(data, 2), case.held_out(data)]:
+        assert len(x) == len(y) == case.LENGTH
+        np.testing.assert_array_equal(x[1:], y[:-1])
+    assert x.size == pytest.approx(len(datasets.shakespeare().test), abs=2 * case.LENGTH)
+    assert case.shapes["table"][0] == len(data.classes)
+
+
+def test_guessing_by_frequency():
+    nats, accuracy = cases.by_frequency(
+        datasets.Dataset("made", np.zeros(6), np.array([0, 0, 0, 0, 1, 1]), np.zeros(4),
+                         np.array([0, 0, 0, 1]), ("a", "b"))
+    )  # fmt: skip
+    assert accuracy == 0.75
+    assert nats == pytest.approx(-(3 * np.log(5 / 8) + np.log(3 / 8)) / 4)
+
+
 @pytest.mark.gpu
-@pytest.mark.parametrize("era", compare.ERAS)
-def test_the_gpu_agrees_with_the_cpu(era):
-    on_cpu = compare.run("digits-mlp", [era], steps=20)
-    on_gpu = compare.run("digits-mlp", [era], steps=20, device="gpu")
+@pytest.mark.parametrize(
+    ("name", "era"),
+    [*(("digits-mlp", era) for era in compare.ERAS), ("char-rnn", "manual"), ("char-rnn", "dynamic")],
+)  # fmt: skip
+def test_the_gpu_agrees_with_the_cpu(name, era):
+    on_cpu = compare.run(name, [era], steps=20)
+    on_gpu = compare.run(name, [era], steps=20, device="gpu")
     np.testing.assert_allclose(on_gpu.losses[era], on_cpu.losses[era], rtol=1e-9)

@@ -82,7 +82,9 @@ def gpu() -> Check:
     problem = arrays.gpu_problem()
     if problem is None:
         brain = arrays.bfloat16_problem() or "with bfloat16"
-        return Check("GPU", True, f'{arrays.gpu_description()}: device="gpu", --device gpu; {brain}')
+        return Check(
+            "GPU", True, f'{arrays.gpu_description()}: device="gpu", --device gpu; {brain}'
+        )
     # Only an absent CuPy is mended by a command; an absent GPU is not.
     reason, _, rest = problem.partition(": pip ")
     without = (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.compare.cases import case
 from workbench.compare.runner import Result, program
 from workbench.compare.source import user_source
-from workbench.compare.table import COLUMNS
+from workbench.compare.table import columns
 from workbench.errors import require
 from workbench.files import atomic_write
 
@@ -65,12 +65,13 @@ def write_report(result: Result, folder: str | Path) -> Path:
         "report.html"
     )
     eras = [row["era"] for row in result.rows]
+    shown = columns(case(result.case))
     page = template.render(
         case=case(result.case),
         result=result,
         titles=TITLES,
-        headings=[heading.replace("\n", " ") for heading, _ in COLUMNS],
-        cells={row["era"]: [fill(row) for _, fill in COLUMNS] for row in result.rows},
+        headings=[heading.replace("\n", " ") for heading, _ in shown],
+        cells={row["era"]: [fill(row) for _, fill in shown] for row in result.rows},
         programs={era: highlighted(result.case, era) for era in eras},
         lines={row["era"]: row["user_lines"] for row in result.rows},
         code_style=HtmlFormatter(style="default").get_style_defs(".highlight"),

@@ -21,18 +21,13 @@ import numpy.typing as npt
 
 from workbench import arrays, gradcheck
 from workbench.compare.agreement import gradient_differences, loss_disagreements, tolerance
-from workbench.compare.cases import CASES, Arrays, Case, case
+from workbench.compare.cases import CASES, ERAS, Arrays, Case, case, cross_entropy
 from workbench.compare.machine import header
 from workbench.compare.source import user_lines
 from workbench.errors import NotFiniteError, OptionError, unknown_name
 
-ERAS = ("manual", "symbolic", "dynamic", "functional")
-
 # The steps one era takes before the next has its turn.
 BLOCK = 20
-
-# Elements of each parameter whose derivative is taken numerically.
-NUMERIC_SAMPLES = 300
 
 Progress = Callable[[str, int, int], None]
 """Called with an era, the steps it has done, and the steps of the whole run."""
@@ -51,9 +46,11 @@ class EraRun:
     first_result_seconds: float = 0.0
     gradients: Arrays = field(default_factory=list)
     accuracy: float = 0.0
+    test_loss: float = 0.0
     peak_bytes: int = 0
     user_lines: int = 0
     graph_size: int = 0
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -68,6 +65,9 @@ class Result:
         Era to its loss at every step.
     disagreements : list of str
         One line for each era that left the others, saying where; empty if all agree.
+    notes : list of str
+        What else a reader should know: eras that cannot run the case, and why; how well
+        one guesses; what an era has to say about its run.
     header : dict
         Versions and machine.
     """
@@ -80,12 +80,22 @@ class Result:
     rows: list[dict[str, Any]]
     losses: dict[str, list[float]]
     disagreements: list[str]
+    notes: list[str]
     header: dict[str, Any]
 
     @property
     def agree(self) -> bool:
         """Whether every era stayed within the tolerance of the others."""
         return not self.disagreements
+
+    @property
+    def verdict(self) -> str:
+        """Who agrees, in words; an era that runs alone has only the numeric check to meet."""
+        if len(self.rows) > 1:
+            return "The eras agree" if self.agree else "The eras do not agree"
+        (row,) = self.rows
+        does = "agrees" if self.agree else "does not agree"
+        return f"Era {row['era']} {does} with the numeric check"
 
 
 def run(
@@ -102,9 +112,10 @@ def run(
     Parameters
     ----------
     name : str
-        A case: ``"digits-mlp"``, ``"mnist-mlp"``, ``"logistic"`` or ``"digits-cnn"``.
+        One of ``CASES``.
     eras : sequence of str, optional
-        Some of ``"manual"``, ``"symbolic"``, ``"dynamic"``, ``"functional"``; default all.
+        Some of ``"manual"``, ``"symbolic"``, ``"dynamic"``, ``"functional"``; default all
+        that can run the case.
     steps : int, optional
         Training steps; default as the case says.
     dtype : str
@@ -128,7 +139,7 @@ def run(
     from threadpoolctl import threadpool_limits
 
     chosen = case(name)
-    names = check_eras(eras)
+    names = check_eras(chosen, eras)
     total = check_steps(chosen.steps if steps is None else steps)
     float_type = arrays.float_dtype(dtype, "compare")
     arrays.check_device(device, "compare")
@@ -138,15 +149,20 @@ def run(
         return comparison.result()
 
 
-def check_eras(eras: Sequence[str] | None) -> list[str]:
+def check_eras(chosen: Case, eras: Sequence[str] | None) -> list[str]:
     """Return the eras to run, in historical order."""
     if eras is None:
-        return list(ERAS)
+        return list(chosen.eras)
     for era in eras:
         if era not in ERAS:
             raise unknown_name("compare", "era", era, ERAS)
+        if era in chosen.absent:
+            raise OptionError(f"compare {chosen.name}", "this era cannot run this case",
+                              given=f"{era}: {chosen.absent[era]}",
+                              expected="some of " + ", ".join(chosen.eras))  # fmt: skip
     if not eras:
-        raise OptionError("compare", "no era was chosen", expected="some of " + ", ".join(ERAS))
+        raise OptionError("compare", "no era was chosen",
+                          expected="some of " + ", ".join(chosen.eras))  # fmt: skip
     return [era for era in ERAS if era in eras]
 
 
@@ -178,14 +194,15 @@ class Comparison:
         self.programs = {era: program(chosen, era) for era in eras}
         self.runs = {era: EraRun(era) for era in eras}
 
-    def place(self, array: npt.NDArray[Any]) -> arrays.Array:
-        return arrays.to_device(array, self.device)
+    def place(self, batch: Any) -> Any:
+        """Put an array on the device; trees have no place."""
+        return arrays.to_device(batch, self.device) if hasattr(batch, "shape") else batch
 
     def build(self, era: str) -> Any:
         weights = [self.place(w) for w in self.case.weights(self.dtype)]
         return self.programs[era].Network(weights, self.case.learning_rate)
 
-    def first_batch(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    def first_batch(self) -> tuple[Any, npt.NDArray[Any]]:
         return next(iter(self.case.batches(self.data, 1)))
 
     def train(self, progress: Progress | None) -> None:
@@ -200,9 +217,11 @@ class Comparison:
                 if progress:
                     progress(era, done + len(block), self.steps)
             done += len(block)
+        x, y = self.case.held_out(self.data)
         for era, network in networks.items():
-            logits = arrays.to_host(network.predict(self.place(self.data.x_test)))
-            self.runs[era].accuracy = float(np.mean(logits.argmax(axis=1) == self.data.y_test))
+            logits = arrays.to_host(network.predict(self.place(x)))
+            self.runs[era].accuracy = float(np.mean(logits.argmax(axis=1) == y.reshape(-1)))
+            self.runs[era].test_loss = float(cross_entropy(logits, y))
 
     def inspect(self, era: str) -> None:
         """Record what does not need training: gradients, graph, source, memory."""
@@ -213,6 +232,8 @@ class Comparison:
         run.graph_size = source.graph_size(network, x, y)
         run.user_lines = user_lines(source)
         run.peak_bytes = peak_bytes(lambda: self.build(era).step(x, y), self.device)
+        if hasattr(source, "notes"):
+            run.notes = [f"{era}: {note}" for note in source.notes(network, x, y)]
 
     def start(self, era: str) -> Any:
         """Build the network that will be trained; time it to its first loss."""
@@ -235,7 +256,7 @@ class Comparison:
                 raise self.not_finite(era, number, x_host)
             run.losses.append(loss)
 
-    def not_finite(self, era: str, step: int, x: npt.NDArray[Any]) -> NotFiniteError:
+    def not_finite(self, era: str, step: int, x: Any) -> NotFiniteError:
         """Say in which layer NaN or infinity first appears.
 
         By now the bad loss has spoilt every weight, so the same batches are trained
@@ -255,7 +276,7 @@ class Comparison:
     def result(self) -> Result:
         runs = list(self.runs.values())
         limit = tolerance(self.dtype)
-        numeric = numeric_gradients(self.case, *self.first_batch())
+        numeric = numeric_gradients(self.case)
         from_numeric, from_eras, disagreements = gradient_differences(
             {run.era: run.gradients for run in runs}, numeric, list(self.case.shapes), limit
         )
@@ -263,6 +284,7 @@ class Comparison:
         disagreements += loss_disagreements(losses, limit)
         medians = {run.era: float(np.median(run.step_seconds)) for run in runs}
         fastest = min(medians.values())
+        alone = len(runs) == 1
         rows = [
             {
                 "case": self.case.name,
@@ -271,8 +293,9 @@ class Comparison:
                 "device": self.device,
                 "max_gradient_difference": max(from_numeric[run.era], from_eras[run.era]),
                 "gradient_difference_numeric": from_numeric[run.era],
-                "gradient_difference_eras": from_eras[run.era],
+                "gradient_difference_eras": None if alone else from_eras[run.era],
                 "final_loss": run.losses[-1],
+                "test_loss": run.test_loss,
                 "accuracy": run.accuracy,
                 "first_result_seconds": run.first_result_seconds,
                 "step_seconds_median": medians[run.era],
@@ -283,8 +306,11 @@ class Comparison:
             }
             for run in runs
         ]
+        notes = [f"{era} is not available for this case: {why}."
+                 for era, why in self.case.absent.items()]  # fmt: skip
+        notes += self.case.notes(self.data) + [note for run in runs for note in run.notes]
         return Result(self.case.name, self.dtype.name, self.device, self.steps, limit, rows,
-                      losses, disagreements, header(1, self.device))  # fmt: skip
+                      losses, disagreements, notes, header(1, self.device))  # fmt: skip
 
 
 def peak_bytes(work: Callable[[], object], device: str) -> int:
@@ -302,9 +328,7 @@ def peak_bytes(work: Callable[[], object], device: str) -> int:
     return peak - before
 
 
-def numeric_gradients(
-    chosen: Case, x: npt.NDArray[Any], y: npt.NDArray[Any]
-) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+def numeric_gradients(chosen: Case) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
     """Differentiate the first step's loss numerically, in float64, by complex steps.
 
     The complex step has no truncation error and crosses no kink of relu or of max
@@ -317,27 +341,29 @@ def numeric_gradients(
         the derivative of the loss with respect to each.
     """
     weights = chosen.weights(np.float64)
-    x = x.astype(np.float64)
+    x, y = next(iter(chosen.batches(chosen.data(np.float64), 1)))
     rng = np.random.default_rng(chosen.seed)
-    derivatives = []
-    for position, weight in enumerate(weights):
-        count = min(weight.size, NUMERIC_SAMPLES)
-        sample = np.sort(rng.choice(weight.size, count, replace=False))
+    samples = [
+        np.sort(rng.choice(weight.size, min(weight.size, chosen.samples), replace=False))
+        for weight in weights
+    ]
 
-        def loss(values: Any, position: int = position, sample: Any = sample) -> Any:
-            changed = list(weights)
-            changed[position] = weights[position].astype(values.dtype)
-            changed[position].reshape(-1)[sample] = values
-            return chosen.loss(changed, x, y)
+    def loss(*values: Any) -> Any:
+        changed = []
+        for weight, sample, value in zip(weights, samples, values, strict=True):
+            value = value if np.imag(value).any() else np.real(value)  # Real products are faster.
+            changed.append(weight.astype(value.dtype))
+            changed[-1].reshape(-1)[sample] = value
+        return chosen.loss(changed, x, y)
 
-        derivative = gradcheck.numeric_gradient(loss, weight.reshape(-1)[sample], "complex")
-        derivatives.append((sample, derivative))
-    return derivatives
+    taken = [weight.reshape(-1)[sample] for weight, sample in zip(weights, samples, strict=True)]
+    derivatives = gradcheck.numeric_gradient(loss, taken, "complex")
+    return list(zip(samples, derivatives, strict=True))
 
 
-def first_not_finite(chosen: Case, weights: Arrays, x: npt.NDArray[Any]) -> str:
+def first_not_finite(chosen: Case, weights: Arrays, x: Any) -> str:
     """Name the first of input, parameters and layers that holds NaN or infinity."""
-    named = [("the input batch", x)]
+    named = [("the input batch", x)] if hasattr(x, "shape") else []
     named += [(f"parameter {name}", w) for name, w in zip(chosen.shapes, weights, strict=True)]
     for name, value in itertools.chain(named, chosen.layers(weights, x)):
         bad = ~np.isfinite(value)

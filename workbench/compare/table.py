@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from workbench.compare.cases import CASES
+from workbench.compare.cases import CASES, Case, TextCase
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,10 +27,14 @@ def size(value: int) -> str:
     return f"{value / 2**20:.1f} MiB" if value >= 2**20 else f"{value / 2**10:.0f} KiB"
 
 
-COLUMNS = (
-    # heading, how a row fills it
+Column = tuple[str, Callable[[dict[str, Any]], str]]
+"""A heading, and how a row fills it."""
+
+BITS: Column = ("test bits per\ncharacter", lambda row: f"{row['test_loss'] / math.log(2):.3f}")
+
+COLUMNS: tuple[Column, ...] = (
     ("gradient vs\nnumeric", lambda row: f"{row['gradient_difference_numeric']:.1e}"),
-    ("gradient vs\nother eras", lambda row: f"{row['gradient_difference_eras']:.1e}"),
+    ("gradient vs\nother eras", lambda row: difference(row["gradient_difference_eras"])),
     ("final\nloss", lambda row: f"{row['final_loss']:.9f}"),
     ("test\naccuracy", lambda row: f"{row['accuracy']:.2%}"),
     ("first\nresult", lambda row: seconds(row["first_result_seconds"])),
@@ -40,6 +46,16 @@ COLUMNS = (
 )
 
 
+def difference(value: float | None) -> str:
+    """Return a difference from the other eras, of which there may be none."""
+    return "n/a" if value is None else f"{value:.1e}"
+
+
+def columns(case: Case) -> tuple[Column, ...]:
+    """Return the columns of a case."""
+    return (*COLUMNS[:4], BITS, *COLUMNS[4:]) if isinstance(case, TextCase) else COLUMNS
+
+
 def table(result: Result) -> Table:
     """Return one row an era, one column a measurement."""
     from rich.table import Table
@@ -47,12 +63,17 @@ def table(result: Result) -> Table:
     case = CASES[result.case]
     made = Table(
         title=f"{case.name}: {case.title}",
-        caption=f"{result.steps} steps of {case.batch_size} examples, {result.dtype}, "
-        f"{result.device}, 1 thread. Differences are relative to the largest derivative.",
+        caption="\n".join(
+            [
+                f"{result.steps} steps of {case.batch_size} examples, {result.dtype}, "
+                f"{result.device}, 1 thread. Differences are relative to the largest derivative.",
+                *result.notes,
+            ]
+        ),
     )
     made.add_column("era", style="bold", no_wrap=True)
-    for heading, _ in COLUMNS:
+    for heading, _ in columns(case):
         made.add_column(heading, justify="right", no_wrap=True)
     for row in result.rows:
-        made.add_row(row["era"], *(fill(row) for _, fill in COLUMNS))
+        made.add_row(row["era"], *(fill(row) for _, fill in columns(case)))
     return made

@@ -120,11 +120,13 @@ def indexing(c: Launch) -> Any:
         if any(getattr(part, "ndim", 0) for part in index):
             return NotImplemented  # NumPy might move the axis of the calls.
         return c.rows(0).take((slice(None), *index))
-    index = c.stacked(1).data
-    if x is not VARIES:
+    varies, x = x is VARIES, c.stacked(0) if x is VARIES else x
+    # Row numbers that were plain ints in the program have to go where the table is.
+    index = arrays.to_device(c.stacked(1).data, arrays.device_of(values(x)))
+    if not varies:
         return getitem(x, index)
     calls = arrays.namespace(index).arange(c.count)
-    return getitem(c.stacked(0), (calls.reshape(-1, *(1,) * (index.ndim - 1)), index))
+    return getitem(x, (calls.reshape(-1, *(1,) * (index.ndim - 1)), index))
 
 
 def cross_entropy(c: Launch) -> Any:

@@ -15,7 +15,7 @@ class Network:
 
     def forward(self, x):
         table, wx, wh, b, w, bias = self.weights
-        zeros = np.zeros((x.shape[1], len(wh)), wh.dtype)
+        zeros = dynamic.tensor(np.zeros((x.shape[1], len(wh)), wh.dtype), device=wh.device)
         states, _ = ops.lstm(ops.embedding(x, table), zeros, zeros, wx, wh, b)
         return ops.affine(states.reshape(-1, len(wh)), w, bias)
 
@@ -28,3 +28,22 @@ class Network:
         loss.backward()
         self.optimizer.step()
         return loss.data
+
+    def predict(self, x):
+        with dynamic.no_grad():
+            return self.forward(x).data
+
+
+# Read off by the comparison:
+
+
+def gradients(network, x, y):
+    return [g.data for g in dynamic.grad(network.loss(x, y), network.weights)]
+
+
+def weights(network):
+    return [w.data for w in network.weights]
+
+
+def graph_size(network, x, y):
+    return len(dynamic.graph(network.loss(x, y)))
