@@ -846,7 +846,7 @@ def test_a_function_on_the_device_gets_device_arrays(monkeypatch):
 
     cupy = type(sys)("cupy")
     cupy.ndarray = There
-    cupy.asarray = lambda a: a if isinstance(a, There) else There(a)
+    cupy.asarray = lambda a, blocking=True: a if isinstance(a, There) else There(a)
     cupy.cuda = type(sys)("cuda")
     cupy.cuda.runtime = type(sys)("runtime")
     cupy.cuda.runtime.getDeviceCount = lambda: 1

@@ -91,6 +91,14 @@ def test_a_tensor_goes_there_and_its_gradient_comes_back(gpu):
     np.testing.assert_array_equal(x.grad.data, [2, 4, 6])
 
 
+def test_a_loader_puts_its_batches_there(gpu):
+    x, y = np.arange(10.0).reshape(5, 2), np.arange(5)
+    loader = dynamic.data.DataLoader(dynamic.data.TensorDataset(x, y), 2, device="gpu")
+    batches = list(loader)
+    assert {each.device for batch in batches for each in batch} == {"gpu"}
+    np.testing.assert_array_equal(np.concatenate([rows.numpy() for rows, _ in batches]), x)
+
+
 def test_a_singular_matrix_is_refused_there_too(gpu):
     with pytest.raises(OptionError, match="inv: a is singular"):
         ops.inv(dynamic.tensor(np.zeros((2, 2)), device="gpu"))

@@ -11,7 +11,7 @@ import pytest
 
 from workbench import dynamic
 from workbench.dynamic.data import DataLoader, Subset, TensorDataset, random_split
-from workbench.errors import DataError, DtypeError, OptionError, ShapeError
+from workbench.errors import DataError, DtypeError, OptionError, ShapeError, UnknownNameError
 
 
 class Squares:
@@ -219,3 +219,18 @@ def test_refusals(make, error, words):
     with pytest.raises(error) as caught:
         make()
     assert words in str(caught.value)
+
+
+def test_batches_can_be_put_on_a_device():
+    x, y = np.arange(10.0).reshape(5, 2), np.arange(5)
+    plain = DataLoader(TensorDataset(x, y), 2, shuffle=True, seed=0)
+    there = DataLoader(TensorDataset(x, y), 2, shuffle=True, seed=0, device="cpu")
+    for a, b in zip(plain, there, strict=True):
+        assert type(b) is tuple
+        for one, other in zip(a, b, strict=True):
+            assert type(other) is dynamic.Tensor
+            np.testing.assert_array_equal(one.data, other.data)
+    with pytest.raises(UnknownNameError, match="tpu"):
+        DataLoader(TensorDataset(x), 2, device="tpu")
+    with pytest.raises(DataError, match="only tuples of tensors can be put on a device"):
+        next(iter(DataLoader([{"x": 1.0}] * 3, 2, device="cpu")))

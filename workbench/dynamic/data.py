@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from workbench import arrays
 from workbench.arrays import Array
 from workbench.dynamic.tensor import Tensor
 from workbench.errors import DataError, DtypeError, OptionError, ShapeError
@@ -158,6 +159,15 @@ def _load(dataset: Any, together: Callable[[list[Any]], Any], indices: Array) ->
     return together(examples)
 
 
+def _arrays(batch: Any) -> list[Array]:
+    """Return the arrays of a batch that is to be put on a device."""
+    if not isinstance(batch, tuple) or not all(isinstance(each, Tensor) for each in batch):
+        raise DataError("DataLoader", "only tuples of tensors can be put on a device for you",
+                        given=f"a batch that is a {type(batch).__name__}",
+                        fix="leave out device=, and move what the batch holds: x.to(device)")  # fmt: skip
+    return [each.data for each in batch]
+
+
 _sent: tuple[Any, Callable[[list[Any]], Any]]
 """In a worker: the data set, and how to make batches of it."""
 
@@ -198,6 +208,9 @@ class DataLoader:
     workers : int
         Processes that load batches ahead, at most two each.  With 0, the default, batches
         are made when asked for, which is fastest for arrays in memory.
+    device : {"cpu", "gpu"}, optional
+        Where to put the batches, which have to be tuples of tensors then.  A batch travels
+        through pinned memory while the one before it is computed with.
 
     Attributes
     ----------
@@ -208,6 +221,8 @@ class DataLoader:
     ------
     OptionError
         If a size is not usable.
+    UnknownNameError, DeviceError
+        If there is no such device.
     DataError
         In the loop, if an example cannot be read (it is named, with the reason), or a
         worker dies.
@@ -228,7 +243,8 @@ class DataLoader:
 
     def __init__(self, dataset: Dataset, batch_size: int, shuffle: bool = False,
                  seed: int | None = None, drop_last: bool = False,
-                 collate: Callable[[list[Any]], Any] = collate, workers: int = 0) -> None:  # fmt: skip
+                 collate: Callable[[list[Any]], Any] = collate, workers: int = 0,
+                 device: str | None = None) -> None:  # fmt: skip
         for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
             if not isinstance(value, int | np.integer) or value < least:
                 raise OptionError("DataLoader", f"{name} is not usable", given=f"{name}={value}",
@@ -236,6 +252,7 @@ class DataLoader:
         self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
         self.seed: Any = np.random.SeedSequence(seed).entropy
         self.drop_last, self.collate, self.workers, self.epoch = drop_last, collate, workers, 0
+        self.device = device and arrays.check_device(device, "DataLoader")
         self._pool: ProcessPoolExecutor | None = None
 
     def __len__(self) -> int:
@@ -249,9 +266,12 @@ class DataLoader:
             spawned = np.random.SeedSequence(self.seed, spawn_key=(epoch,))
             order = np.random.default_rng(spawned).permutation(len(order))
         batches = [order[k * size : (k + 1) * size] for k in range(len(self))]
-        if self.workers:
-            return self._in_workers(batches, epoch)
-        return (_load(self.dataset, self.collate, indices) for indices in batches)
+        made = (_load(self.dataset, self.collate, indices) for indices in batches)
+        made = self._in_workers(batches, epoch) if self.workers else made
+        if self.device is None:
+            return made
+        there = arrays.ahead(map(_arrays, made), self.device)
+        return (tuple(map(Tensor, batch)) for batch in there)
 
     def _in_workers(self, batches: list[Array], epoch: int) -> Iterator[Any]:
         pool, waiting = self._workers(), deque[Future[Any]]()
