@@ -266,8 +266,10 @@ class DataLoader:
             spawned = np.random.SeedSequence(self.seed, spawn_key=(epoch,))
             order = np.random.default_rng(spawned).permutation(len(order))
         batches = [order[k * size : (k + 1) * size] for k in range(len(self))]
-        made = (_load(self.dataset, self.collate, indices) for indices in batches)
-        made = self._in_workers(batches, epoch) if self.workers else made
+        if self.workers:
+            made = self._in_workers(batches, epoch)
+        else:
+            made = (_load(self.dataset, self.collate, indices) for indices in batches)
         if self.device is None:
             return made
         there = arrays.ahead(map(_arrays, made), self.device)
