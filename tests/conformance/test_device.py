@@ -31,7 +31,7 @@ READING = {
         "the solver's status; and whether values repeat, where vectors have no gradient then",
     ),
     **dict.fromkeys(
-        ("softmax_cross_entropy", "cross_entropy", "nll_loss", "multi_margin_loss", "rnn", "lstm",
+        ("embedding", "softmax_cross_entropy", "cross_entropy", "nll_loss", "multi_margin_loss", "rnn", "lstm",
          "gru", "binary_cross_entropy", "scaled_dot_product_attention"),
         "whether labels, lengths, probabilities or masks are what they should be",
     ),

@@ -199,3 +199,16 @@ def test_non_contiguous_inputs_give_the_same(row, era):
 def test_every_row_exists_in_its_eras(era):
     names = {row.name for row in ROWS if era in row.eras} - {"getitem"}  # Spelt with brackets.
     assert not {name for name in names if not hasattr(ERAS[era].ops, name)}
+
+
+def test_every_op_of_era_3_has_a_row_or_a_reason():
+    elsewhere = {
+        "astype": "changes the dtype, which a row holds fixed: tests/dynamic/test_ops.py",
+        "to": "changes the device or the dtype: tests/dynamic/test_amp.py, test_device.py",
+        "to_device": "changes the device: tests/conformance/test_device.py",
+        "setitem": "works in place: tests/dynamic/test_in_place.py",
+    }
+    public = {name for name in dynamic.ops.__all__ if callable(getattr(dynamic.ops, name))}
+    rows = {row.name for row in ROWS if "dynamic" in row.eras}
+    assert public - rows == set(elsewhere)
+    assert len(public) >= 120
