@@ -212,3 +212,11 @@ def test_every_op_of_era_3_has_a_row_or_a_reason():
     rows = {row.name for row in ROWS if "dynamic" in row.eras}
     assert public - rows == set(elsewhere)
     assert len(public) >= 120
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if "dynamic" in row.eras], ids=lambda r: r.id)
+def test_a_tensor_of_era_3_has_an_array_of_its_own(row):
+    _, arrays = sample(row, np.float64)
+    inputs = [dynamic.tensor(a, requires_grad=True) for a in arrays]
+    result = row.call(dynamic.ops, *inputs)
+    assert all(result is x or result.data is not x.data for x in inputs)
