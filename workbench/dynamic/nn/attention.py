@@ -10,8 +10,9 @@ import numpy.typing as npt
 from workbench import arrays
 from workbench.arrays import Array
 from workbench.dynamic import ops
-from workbench.dynamic.nn.layers import GELU, Dropout, LayerNorm, Linear, Sequential
+from workbench.dynamic.nn.layers import GELU, Dropout, Linear, Sequential
 from workbench.dynamic.nn.module import Module
+from workbench.dynamic.nn.normalisation import LayerNorm
 from workbench.dynamic.ops.elementwise import values
 from workbench.dynamic.tensor import Tensor
 from workbench.errors import OptionError, ShapeError

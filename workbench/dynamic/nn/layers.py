@@ -1,4 +1,4 @@
-"""Layers: affine maps, convolutions, pooling, normalisation, activations, losses."""
+"""Layers: affine maps, convolutions, pooling, activations, and what joins them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench import arrays
-from workbench.dynamic import ops, versions
+from workbench.dynamic import ops
 from workbench.dynamic.nn import init as initial
-from workbench.dynamic.nn.module import Buffer, Module, Parameter
+from workbench.dynamic.nn.module import Module, Parameter
 from workbench.dynamic.tensor import Tensor
-from workbench.errors import OptionError, ShapeError, unknown_name
+from workbench.errors import OptionError, unknown_name
 
 Lengths: TypeAlias = int | Sequence[int]
 
@@ -293,136 +293,6 @@ class Dropout(Module):
         return ops.dropout(x, self.rate, self.rng) if self.training else x
 
 
-class BatchNorm(Module):
-    """Standardise each channel over the batch; in evaluation by statistics kept in training.
-
-    Parameters
-    ----------
-    channels : int
-        C, in (N, C), (N, C, L) or (N, C, H, W).
-    momentum : float
-        Share of a new batch in the running statistics, from 0 to 1.
-    eps : float
-        Added to the variance.
-    dtype : dtype
-        float32 or float64.
-
-    Attributes
-    ----------
-    gamma, beta : Parameter, (C,)
-        Scale and shift, ones and zeros at first.
-    mean, variance : Buffer, (C,)
-        Running statistics, zeros and ones at first.
-
-    Notes
-    -----
-    Ioffe and Szegedy (2015).  A batch is standardised by its biased variance, and the
-    unbiased one (divided by n - 1) enters the running variance, as in PyTorch.
-    """
-
-    def __init__(self, channels: int, momentum: float = 0.1, eps: float = 1e-5,
-                 dtype: npt.DTypeLike = np.float32) -> None:  # fmt: skip
-        if not 0 <= momentum <= 1:
-            raise OptionError("BatchNorm", "momentum is a share", given=f"momentum={momentum}",
-                              expected="0 to 1")  # fmt: skip
-        self.gamma = weights("BatchNorm", (channels,), None, dtype, initial.ones)
-        self.beta = weights("BatchNorm", (channels,), None, dtype, initial.zeros)
-        self.mean, self.variance = Buffer(self.beta), Buffer(self.gamma)
-        self.momentum, self.eps = momentum, eps
-
-    def forward(self, x: Any) -> Tensor:
-        """Return a tensor of the shape of x (N, C, ...)."""
-        if not self.training:
-            return ops.batch_norm(x, self.gamma, self.beta, self.mean, self.variance, self.eps)
-        count = x.size // x.shape[1] if x.ndim > 1 and x.size else 0
-        if count == 1:
-            raise ShapeError("BatchNorm", "one element a channel has no variance to train with",
-                             given=f"x {x.shape}", fix="use larger batches, or model.eval()")  # fmt: skip
-
-        def keep(mean: Any, variance: Any) -> None:
-            unbiased = variance * (count / (count - 1))
-            for kept, new in ((self.mean, mean), (self.variance, unbiased)):
-                kept.data += self.momentum * (new - kept.data)
-                versions.mark(kept.data)
-
-        return ops.batch_norm(x, self.gamma, self.beta, eps=self.eps, seen=keep)
-
-
-class LayerNorm(Module):
-    """Standardise each example over its last axes, then scale and shift.
-
-    Parameters
-    ----------
-    shape : int or sequence of int
-        Lengths of the last axes.
-    eps : float
-        Added to the variance.
-    dtype : dtype
-        float32 or float64.
-
-    Attributes
-    ----------
-    gamma, beta : Parameter, of ``shape``
-        Ones and zeros at first.
-
-    Notes
-    -----
-    Ba, Kiros and Hinton (2016).
-    """
-
-    def __init__(
-        self, shape: Lengths, eps: float = 1e-5, dtype: npt.DTypeLike = np.float32
-    ) -> None:
-        shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
-        self.gamma = weights("LayerNorm", shape, None, dtype, initial.ones)
-        self.beta = weights("LayerNorm", shape, None, dtype, initial.zeros)
-        self.eps = eps
-
-    def forward(self, x: Any) -> Tensor:
-        """Return a tensor of the shape of x (..., *shape)."""
-        axis = tuple(range(-self.gamma.ndim, 0))
-        return ops.layer_norm(x, self.gamma, self.beta, axis, self.eps)
-
-
-class GroupNorm(Module):
-    """Standardise each example over groups of channels, then scale and shift each channel.
-
-    Parameters
-    ----------
-    groups, channels : int
-        The first divides the second, C in (N, C, ...).
-    eps, dtype
-        As for :class:`LayerNorm`.
-
-    Attributes
-    ----------
-    gamma, beta : Parameter, (C,)
-        Ones and zeros at first.
-
-    Notes
-    -----
-    Wu and He (2018).
-    """
-
-    def __init__(
-        self, groups: int, channels: int, eps: float = 1e-5, dtype: npt.DTypeLike = np.float32
-    ) -> None:
-        self.gamma = weights("GroupNorm", (channels,), None, dtype, initial.ones)
-        self.beta = weights("GroupNorm", (channels,), None, dtype, initial.zeros)
-        if groups < 1 or channels % groups:
-            raise OptionError("GroupNorm", "the channels do not part into so many groups",
-                              given=f"groups={groups}, channels={channels}",
-                              expected="a divisor of the number of channels")  # fmt: skip
-        self.groups, self.eps = groups, eps
-
-    def forward(self, x: Any) -> Tensor:
-        """Return a tensor of the shape of x (N, C, ...)."""
-        return ops.group_norm(x, self.groups, self.gamma, self.beta, self.eps)
-
-
-# --- activations -------------------------------------------------------------------------
-
-
 class Tanh(Module):
     """tanh, elementwise."""
 
@@ -478,105 +348,6 @@ class Softmax(Wrapped):
 
 
 # --- losses: each is the function of the same name, with its options -----------------------
-
-
-class SoftmaxCrossEntropy(Module):
-    """Mean of -log(softmax(logits)[label]) over the batch."""
-
-    forward = staticmethod(ops.softmax_cross_entropy)
-
-
-class MeanSquaredError(Module):
-    """Mean of (prediction - target) ** 2 over all elements."""
-
-    forward = staticmethod(ops.mean_squared_error)
-
-
-class Loss(Wrapped):
-    """A mean over all elements, or over the batch where elements make an example."""
-
-    tensors = 2
-
-
-class CrossEntropy(Loss):
-    """Softmax cross-entropy with class weights, label smoothing or an ignored label."""
-
-    op = ops.cross_entropy
-
-
-class NLLLoss(Loss):
-    """Mean of -log_p[label] over the batch."""
-
-    op = ops.nll_loss
-
-
-class BinaryCrossEntropy(Loss):
-    """Mean of -(target log(p) + (1 - target) log(1 - p)) over all elements."""
-
-    op = ops.binary_cross_entropy
-
-
-class BinaryCrossEntropyWithLogits(Loss):
-    """The same of p = sigmoid(logits), exact for logits of any size."""
-
-    op = ops.binary_cross_entropy_with_logits
-
-
-class MeanAbsoluteError(Loss):
-    """Mean of |prediction - target| over all elements."""
-
-    op = ops.mean_absolute_error
-
-
-class HuberLoss(Loss):
-    """Squares of errors up to delta, and their size beyond; a mean over all elements."""
-
-    op = ops.huber_loss
-
-
-class KLDivergence(Loss):
-    """Sum of p (log(p) - log_q) over the last axis, a mean over the others."""
-
-    op = ops.kl_divergence
-
-
-class HingeLoss(Loss):
-    """Mean of max(0, 1 - target * scores) over all elements."""
-
-    op = ops.hinge_loss
-
-
-class MultiMarginLoss(Loss):
-    """Mean of max(0, margin + score - score of the label) over all scores of other classes."""
-
-    op = ops.multi_margin_loss
-
-
-class PoissonNLLLoss(Loss):
-    """Mean of exp(log_rate) - target * log_rate over all elements."""
-
-    op = ops.poisson_nll_loss
-
-
-class GaussianNLLLoss(Loss):
-    """Mean of (log(variance) + (target - center)**2 / variance) / 2 over all elements."""
-
-    op, tensors = ops.gaussian_nll_loss, 3
-
-
-class CosineEmbeddingLoss(Loss):
-    """Mean of 1 - cosine over pairs that should be alike, of cosine - margin over others."""
-
-    op, tensors = ops.cosine_embedding_loss, 3
-
-
-class TripletMarginLoss(Loss):
-    """Mean of max(0, margin + distance to the near - distance to the far) over the batch."""
-
-    op, tensors = ops.triplet_margin_loss, 3
-
-
-# --- composition ---------------------------------------------------------------------------
 
 
 class Sequential(Module):
