@@ -138,3 +138,14 @@ def test_autocast_holds_in_the_second_run_too():
 def test_a_generator_that_cannot_be_wound_back_is_refused():
     with pytest.raises(DtypeError, match="no generator that can be wound back"):
         dynamic.checkpoint(segment, leaf(3, 4), rng=np.random.RandomState(0))
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_what_a_used_result_was_made_of_is_not_counted_twice(create_graph):
+    x, found = leaf(3, 4), []
+    for run in (lambda f, x: f(x), dynamic.checkpoint):
+        made = ops.exp(W)  # The segment uses this, and W itself.
+        y = run(lambda x, made=made: ops.tanh(x @ W) @ made, x)
+        (g,) = dynamic.grad((y * y).sum(), W, create_graph=create_graph)
+        found.append(g.data)
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-12)
