@@ -33,7 +33,7 @@ def test_environment_yml_and_pyproject_name_the_same_packages_and_ranges():
 
 def test_the_promised_extras_exist_and_each_cuda_has_its_spelling():
     assert {"lab", "course", "gpu", "dialects", "peers", "dev"} <= EXTRAS.keys()
-    assert set(ranges(EXTRAS["peers"])) == {"torch", "jax", "autograd", "expecttest"}
+    assert set(ranges(EXTRAS["peers"])) == {"torch", "jax", "autograd", "expecttest", "pytensor"}
     assert set(ranges(EXTRAS["gpu-cuda12"])) == {"cupy-cuda12x"}
     assert set(ranges(EXTRAS["gpu-cuda13"])) == {"cupy-cuda13x"}
     assert EXTRAS["gpu"] == EXTRAS["gpu-cuda12"]

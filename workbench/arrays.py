@@ -10,12 +10,13 @@ Nothing here copies between host and device unless its name says so.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from types import ModuleType
 from typing import Any, TypeAlias
 
@@ -589,3 +590,119 @@ def col2im(
         for x in range(kw):
             padded[:, :, y : y + sh * oh : sh, x : x + sw * ow : sw] += windows[..., y, x]
     return padded[:, :, ph : ph + h, pw : pw + w]
+
+
+class Gpu:
+    """What compiled code asks of the GPU: memory, modules, products, recordings.
+
+    Raises
+    ------
+    DeviceError
+        Where there is no GPU.
+    """
+
+    def __init__(self) -> None:
+        check_device("gpu", "compile")
+
+    def put(self, array: npt.ArrayLike) -> Array:
+        """Return a copy of a host array on the device, in C order."""
+        import cupy
+
+        return cupy.array(np.asarray(array), order="C")
+
+    def holds(self, array: Array) -> bool:
+        """Return whether an array is on the device."""
+        return device_of(array) == "gpu"
+
+    def wait(self) -> None:
+        """Return when all work queued on the device is done."""
+        synchronize("gpu")
+
+    def module(self, source: str) -> Callable[[str], Callable[..., None]]:
+        """Compile CUDA C++; return what finds a function by its name.
+
+        Products and sums are rounded one by one, as on the host, not fused.
+        """
+        import cupy
+
+        options = ("--std=c++17", "--fmad=false")
+        return functools.cache(cupy.RawModule(code=source, options=options).get_function)
+
+    def gemm(
+        self, a: Array, b: Array, out: Array, trans_a: bool, trans_b: bool, alpha: float,
+        beta: float,
+    ) -> None:  # fmt: skip
+        """Set ``out`` to ``alpha * a b + beta * out``; all C-contiguous, batch axes first.
+
+        Notes
+        -----
+        CuPy refuses to call cuBLAS while a CUDA graph is recorded, which cuBLAS itself
+        allows; so float products go to the library directly.
+
+        Raises
+        ------
+        DeviceError
+            If cuBLAS refuses.
+        """
+        blas = _cublas() if out.dtype.kind == "f" else None
+        k = a.shape[-2] if trans_a else a.shape[-1]
+        if blas is None or not out.size * k:
+            a, b = (a.swapaxes(-1, -2) if trans_a else a), (b.swapaxes(-1, -2) if trans_b else b)
+            product = np.matmul(a, b) if alpha == 1 else np.matmul(a, b) * out.dtype.type(alpha)
+            out[...] = product + out if beta else product
+            return
+        import cupy
+
+        # Its matrices lie column by column: ours are their transposes, and so is the product.
+        real = ctypes.c_float if out.dtype == np.float32 else ctypes.c_double
+        name = f"cublas{'S' if out.dtype == np.float32 else 'D'}gemmStridedBatched"
+        handle = ctypes.c_void_p(cupy.cuda.get_cublas_handle())
+        blas.cublasSetStream_v2(handle, ctypes.c_void_p(cupy.cuda.get_current_stream().ptr))
+        arguments: list[Any] = [handle, int(trans_b), int(trans_a), out.shape[-1], out.shape[-2], k,
+                                ctypes.byref(real(alpha))]  # fmt: skip
+        for x in (b, a, out):
+            if x is out:
+                arguments.append(ctypes.byref(real(beta)))
+            arguments += [ctypes.c_void_p(x.data.ptr), x.shape[-1],
+                          ctypes.c_longlong(x.shape[-1] * x.shape[-2])]  # fmt: skip
+        status = getattr(blas, name)(*arguments, math.prod(out.shape[:-2]))
+        if status:
+            raise DeviceError(name, "cuBLAS refused the product", given=f"status {status}")
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Return what starts, as one CUDA graph, all that ``work`` queues on the device.
+
+        ``work`` is called once, and nothing of it runs until then.  It must allocate nothing,
+        and what it reads and writes has to be kept where it is.
+        """
+        import cupy
+
+        stream = cupy.cuda.Stream(non_blocking=True)
+        with stream:
+            stream.begin_capture()
+            try:
+                work()
+            except BaseException:
+                with suppress(cupy.cuda.runtime.CUDARuntimeError):
+                    stream.end_capture()
+                raise
+            graph = stream.end_capture()
+
+        def start() -> None:
+            graph.launch(cupy.cuda.get_current_stream())
+
+        return start
+
+
+@functools.cache
+def _cublas() -> Any:
+    """Return the cuBLAS that CuPy has loaded, or None where it is not found by name."""
+    import cupy
+
+    cupy.cuda.get_cublas_handle()  # From here on it is loaded.
+    major = cupy.cuda.runtime.runtimeGetVersion() // 1000
+    name = f"cublas64_{major}.dll" if sys.platform == "win32" else f"libcublas.so.{major}"
+    try:
+        return ctypes.CDLL(name)
+    except OSError:
+        return None

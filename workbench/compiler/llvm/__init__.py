@@ -1,0 +1,1 @@
+"""Target "llvm": kernels as machine code, made by LLVM through llvmlite."""
