@@ -1,4 +1,4 @@
-"""Rows of the array operations that only ``dynamic`` has (so far)."""
+"""Rows of the array operations of ``symbolic`` and ``dynamic``."""
 
 import functools
 
@@ -7,8 +7,10 @@ import scipy.special
 import table
 from table import AXES, CONDITION, STEP, away_from_zero, between, distinct, normal
 
-op = functools.partial(table.op, eras=("dynamic",))
-variants = functools.partial(table.variants, eras=("dynamic",))
+BOTH = ("symbolic", "dynamic")
+op = functools.partial(table.op, eras=BOTH)
+variants = functools.partial(table.variants, eras=BOTH)
+TAPED = {"eras": ("dynamic",)}  # What a static graph cannot express, or does not have.
 
 DISCRETE = "it takes integers or truth values"
 INDEX = "it is an index: it does not change when x changes a little"
@@ -24,8 +26,9 @@ def joining(name, sample, reference=None, **options):
 
 # --- elementwise -----------------------------------------------------------------
 
-for name in ("arctan", "sinh", "cosh", "arcsinh", "exp2", "deg2rad", "rad2deg", "sinc"):
+for name in ("arctan", "sinh", "cosh", "arcsinh", "exp2", "deg2rad", "rad2deg"):
     op(name, normal((3, 4)))
+op("sinc", normal((3, 4)), **TAPED)
 for name in ("log2", "log10", "reciprocal", "cbrt"):
     op(name, between(0.3, 3, (3, 4)))
 for name in ("tan", "arcsin", "arccos", "arctanh"):
@@ -36,7 +39,8 @@ for name in ("erf", "erfc", "ndtr"):
     op(name, normal(()), getattr(scipy.special, name), label="zero-dimensional")
 op("logit", between(0.1, 0.9, (3, 4)), scipy.special.logit)
 op("xlogy", between(0.3, 3, (3, 1), (4,)), scipy.special.xlogy)
-op("sinc", lambda rng: [np.array([0.0, 1e-9, -1e-4, 0.2, 0.31, 0.33, 1.0, 7.3])], label="near-zero")
+op("sinc", lambda rng: [np.array([0.0, 1e-9, -1e-4, 0.2, 0.31, 0.33, 1.0, 7.3])], label="near-zero",
+   **TAPED)  # fmt: skip
 op("hypot", normal((3, 1), (4,)))
 op("arctan2", away_from_zero((3, 1), (4,)))
 op("logaddexp", normal((3, 1), (4,)))
@@ -139,9 +143,11 @@ for name, sample in (("cumsum", normal), ("cumprod", normal)):
     variants(name, sample((2, 5)), {"flat": {}, "rows": {"axis": 1}, "columns": {"axis": -2}})
     variants(name, sample((3, 0)), {"empty": {"axis": 1}})
 variants("cumprod", with_zeros(3, 4), {"zeros": {"axis": 1}})
-variants("logcumsumexp", normal((2, 5)), {"flat": {}, "rows": {"axis": 1}}, logcumsumexp)
-variants("cummax", distinct((2, 5)), {"rows": {"axis": 1}}, np.maximum.accumulate)
-variants("cummin", distinct((2, 5)), {"columns": {"axis": 0}}, np.minimum.accumulate)
+variants("logcumsumexp", normal((2, 5)), {"flat": {}, "rows": {"axis": 1}}, logcumsumexp,
+         **TAPED)  # fmt: skip
+variants("cummax", distinct((2, 5)), {"rows": {"axis": 1}}, np.maximum.accumulate, **TAPED)
+variants("cummin", distinct((2, 5)), {"columns": {"axis": 0}}, np.minimum.accumulate,
+         **TAPED)  # fmt: skip
 variants("diff", normal((3, 4)), {"last": {}, "twice": {"n": 2, "axis": 0}})
 variants("trace", normal((3, 4)), {"main": {}, "above": {"offset": 2}})
 variants("softmin", normal((3, 4)), {"rows": {}}, lambda x: scipy.special.softmax(-x, axis=-1))
@@ -211,7 +217,8 @@ INDICES = {
 }  # fmt: skip
 for label, index in INDICES.items():
     op("getitem", normal((3, 4)), lambda x, index=index: x[index],
-       lambda ops, x, index=index: x[index], label=label)  # fmt: skip
+       lambda ops, x, index=index: x[index], label=label,
+       eras=TAPED["eras"] if "mask" in label else BOTH)  # fmt: skip
 
 
 def added(x, v, index=(ROWS,)):
@@ -241,10 +248,10 @@ variants("take", normal((3, 4)), {"flat": {"indices": ROWS}, "rows": {"indices":
          "columns": {"indices": ROWS, "axis": -1}, "one": {"indices": 1, "axis": 1},
          "none": {"indices": [], "axis": 1}})  # fmt: skip
 op("compress", normal((3, 4)), lambda x: np.compress(MASK, x, 1),
-   lambda ops, x: ops.compress(MASK, x, 1))  # fmt: skip
+   lambda ops, x: ops.compress(MASK, x, 1), **TAPED)  # fmt: skip
 op("index_add", normal((3, 4), (4,)), added, lambda ops, x, v: ops.index_add(x, ROWS, v))
 op("index_update", normal((3, 4), (1,)), updated,
-   lambda ops, x, v: ops.index_update(x, CONDITION, v))  # fmt: skip
+   lambda ops, x, v: ops.index_update(x, CONDITION, v), **TAPED)  # fmt: skip
 op("masked_fill", normal((3, 4)), lambda x: np.where(CONDITION, x.dtype.type(0.3), x),
    lambda ops, x: ops.masked_fill(x, CONDITION, 0.3))  # fmt: skip
 variants("take_along_axis", normal((2, 3)), {"last": {"indices": ROWS, "axis": 1},
@@ -257,10 +264,11 @@ op("scatter_add", normal((2, 4), (2, 3)),
    along(lambda y, v: np.add.at(y, (np.array([[0], [1]]), ROWS), v)),
    lambda ops, x, v: ops.scatter_add(x, ROWS, v, 1))  # fmt: skip
 op("argwhere", normal((3, 4)), lambda x: np.argwhere(x > 0),
-   lambda ops, x: ops.argwhere(x > 0), no_gradient=INDEX)  # fmt: skip
+   lambda ops, x: ops.argwhere(x > 0), no_gradient=INDEX, **TAPED)  # fmt: skip
 op("nonzero", normal((3, 4)), lambda x: np.nonzero(x > 0)[1],
-   lambda ops, x: ops.nonzero(x > 0)[1], no_gradient=INDEX)  # fmt: skip
+   lambda ops, x: ops.nonzero(x > 0)[1], no_gradient=INDEX, **TAPED)  # fmt: skip
 variants("sort", distinct((2, 5)), {"last": {}, "first": {"axis": 0}, "flat": {"axis": None}})
 variants("argsort", distinct((2, 5)), {"last": {}, "flat": {"axis": None}}, no_gradient=INDEX)
 op("topk", distinct((5, 2)), lambda x: -np.sort(-x, 0)[:3], lambda ops, x: ops.topk(x, 3, 0)[0])
-op("searchsorted", lambda rng: [np.arange(4.0), rng.uniform(0, 4, (2, 3))], no_gradient=INDEX)
+op("searchsorted", lambda rng: [np.arange(4.0), rng.uniform(0, 4, (2, 3))], no_gradient=INDEX,
+   **TAPED)  # fmt: skip

@@ -4,7 +4,8 @@ import numpy as np
 import scipy.special
 from table import away_from_zero, between, normal, op, variants
 
-ERA = {"eras": ("dynamic",)}
+ERA = {"eras": ("symbolic", "dynamic")}
+TAPED = {"eras": ("dynamic",)}
 expit = scipy.special.expit
 
 # --- recurrent networks: step after step, as the papers say ----------------------------
@@ -52,22 +53,22 @@ def joined(ops, y, c):
 LENGTHS = np.array([1, 3])
 for name, step, blocks, extra in (("rnn", rnn_step, 1, ()), ("gru", gru_step, 3, ((2,),))):
     weights = ((2, blocks * 2), (2, blocks * 2), (blocks * 2,), *extra)
-    op(f"{name}_cell", normal((3, 2), (3, 2), *weights), step, **ERA)
+    op(f"{name}_cell", normal((3, 2), (3, 2), *weights), step, **TAPED)
     variants(
         name,
         normal((3, 2, 2), (2, 2), *weights),
         {"lengths": {"lengths": LENGTHS}},
         lambda *x, step=step, lengths: unrolled(step, 1, lengths)(*x),
-        **ERA,
+        **TAPED,
     )
-    op(name, normal((2, 1, 2), (1, 2), *weights), unrolled(step, 1), label="one", **ERA)
+    op(name, normal((2, 1, 2), (1, 2), *weights), unrolled(step, 1), label="one", **TAPED)
 LSTM = ((2, 8), (2, 8), (8,))
 op(
     "lstm_cell",
     normal((3, 2), (3, 2), (3, 2), *LSTM),
     lambda *x: np.stack(lstm_step(*x)),
     lambda ops, *x: ops.stack(ops.lstm_cell(*x)),
-    **ERA,
+    **TAPED,
 )
 op(
     "lstm",
@@ -75,7 +76,7 @@ op(
     unrolled(lstm_step, 2, LENGTHS),
     lambda ops, *x: joined(ops, *ops.lstm(*x, lengths=LENGTHS)),
     label="lengths",
-    **ERA,
+    **TAPED,
 )
 op(
     "lstm",
@@ -83,7 +84,7 @@ op(
     unrolled(lstm_step, 2),
     lambda ops, *x: joined(ops, *ops.lstm(*x)),
     label="one",
-    **ERA,
+    **TAPED,
 )
 
 # --- attention ---------------------------------------------------------------------------
@@ -150,7 +151,7 @@ for label, options in {
             x, LABELS, **{k: v if k != "weights" else v.astype(x.dtype) for k, v in options.items()}
         ),
         label=label,
-        **ERA,
+        **TAPED,
     )
 op(
     "nll_loss",
@@ -165,7 +166,7 @@ op(
     lambda x: sum(max(0, 1 + x[n, k] - x[n, LABELS[n]]) for n in range(4) for k in range(3)
                   if k != LABELS[n]) / x.size,
     lambda ops, x: ops.multi_margin_loss(x, LABELS),
-    **ERA,
+    **TAPED,
 )  # fmt: skip
 
 
@@ -214,7 +215,7 @@ op(
     "gaussian_nll_loss",
     between(0.2, 2, (2, 3), (2, 3), (2, 3)),
     lambda m, t, v: np.mean(np.log(v) + (m - t) ** 2 / v) / 2,
-    **ERA,
+    **TAPED,
 )
 op(
     "hinge_loss",
@@ -241,7 +242,7 @@ op(
     between(0.5, 2, (3, 4), (3, 4)),
     lambda x, y: np.mean(np.where(SIGNS > 0, 1 - cosine(x, y), np.maximum(0, cosine(x, y) - 0.1))),
     lambda ops, x, y: ops.cosine_embedding_loss(x, y, SIGNS, margin=0.1),
-    **ERA,
+    **TAPED,
 )
 variants(
     "triplet_margin_loss",
@@ -250,7 +251,7 @@ variants(
     lambda a, p, n, margin: np.mean(
         np.maximum(0, margin + np.linalg.norm(a - p, axis=1) - np.linalg.norm(a - n, axis=1))
     ),
-    **ERA,
+    **TAPED,
 )
 
 # --- what layers stand on ----------------------------------------------------------
@@ -264,8 +265,8 @@ ROW_NUMBERS = np.array([[2, 0, 2], [3, 3, 1]])
 op("affine", normal((3, 4), (4, 2), (2,)), lambda x, w, b: x @ w + b, **ERA)
 op("affine", normal((3, 4), (4, 2)), lambda x, w: x @ w, label="no-bias", **ERA)
 op("affine", normal((0, 4), (4, 2), (2,)), lambda x, w, b: x @ w + b, label="empty", **ERA)
-op("positive", normal((3, 4)), **ERA)
+op("positive", normal((3, 4)), **TAPED)
 op("dropout", normal((4, 5)), dropped,
-   lambda ops, x: ops.dropout(x, 0.4, np.random.default_rng(3)), **ERA)  # fmt: skip
+   lambda ops, x: ops.dropout(x, 0.4, np.random.default_rng(3)), **TAPED)  # fmt: skip
 op("embedding", normal((4, 3)), lambda w: w[ROW_NUMBERS],
    lambda ops, w: ops.embedding(ROW_NUMBERS, w), **ERA)  # fmt: skip

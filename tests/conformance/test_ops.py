@@ -1,43 +1,28 @@
-"""Every op, in every era: value, first order, second order, both dtypes."""
+"""Every op, in the eras that run it when it is called: value, both orders, both dtypes.
+
+Era 2 compiles first, in one of several modes: ``test_symbolic.py`` runs its rows.
+"""
 
 import importlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from agreement import (
+    assert_gradients,
+    assert_second_order,
+    assert_value,
+    direction_of,
+    roundings,
+    sample,
+    scattered,
+)
 from table import ROWS
 
-from workbench import dynamic, functional, gradcheck, symbolic
+from workbench import dynamic, functional
 
 for path in sorted(Path(__file__).parent.glob("rows_*.py")):
     importlib.import_module(path.stem)  # Adds its rows to the table.
-
-
-class Symbolic:
-    """Build the expression, compile it, feed it."""
-
-    ops = symbolic.ops
-
-    @staticmethod
-    def inputs(arrays):
-        return [symbolic.tensor(f"x{i}", dtype=a.dtype, shape=a.shape)
-                for i, a in enumerate(arrays)]  # fmt: skip
-
-    @classmethod
-    def value(cls, call, arrays):
-        inputs = cls.inputs(arrays)
-        return symbolic.function(inputs, call(cls.ops, *inputs))(*arrays)
-
-    @classmethod
-    def gradient(cls, call, arrays, directions):
-        """Return <call(x), directions[0]>'s gradients; with more directions, onwards."""
-        inputs = cls.inputs(arrays)
-        quantity = cls.ops.sum(call(cls.ops, *inputs) * directions[0])
-        gradients = symbolic.grad(quantity, inputs, disconnected="zero")
-        for direction in directions[1:]:
-            quantity = sum(cls.ops.sum(g * d) for g, d in zip(gradients, direction, strict=True))
-            gradients = symbolic.grad(quantity, inputs, disconnected="zero")
-        return symbolic.function(inputs, gradients, on_unused_input="ignore")(*arrays)
 
 
 class Dynamic:
@@ -93,103 +78,52 @@ class Functional:
         return gradient(list(arrays))
 
 
-ERAS = {"symbolic": Symbolic, "dynamic": Dynamic, "functional": Functional}
+ERAS = {"dynamic": Dynamic, "functional": Functional}
 RUNS = [pytest.param(row, era, id=f"{era}-{row.id}") for era in ERAS for row in ROWS
         if era in row.eras]  # fmt: skip
 DIFFERENTIABLE = [run for run in RUNS if run.values[0].no_gradient is None]
-
-
-def sample(row, dtype):
-    rng = np.random.default_rng(len(row.id))
-    return rng, [np.asarray(a, dtype) for a in row.sample(rng)]
-
-
-def roundings(dtype, arrays):
-    """Return the tolerance of a result made of a few hundred roundings at most."""
-    largest = max([1.0, *(float(np.abs(a).max(initial=0)) for a in arrays)])
-    return 100 * np.finfo(dtype).eps * largest
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("row", "era"), RUNS)
 def test_value_and_dtype_are_numpys(row, era, dtype):
     _, arrays = sample(row, dtype)
-    expected = np.asarray(row.reference(*arrays))
-    actual = np.asarray(ERAS[era].value(row.call, arrays))
-    assert actual.shape == expected.shape
-    if expected.dtype.kind == "f":
-        assert actual.dtype == dtype
-    else:
-        assert actual.dtype == expected.dtype
-    limit = roundings(dtype, [expected])
-    np.testing.assert_allclose(actual, expected, rtol=limit, atol=limit)
+    assert_value(row, arrays, dtype, ERAS[era].value(row.call, arrays))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("row", "era"), DIFFERENTIABLE)
 def test_gradient_is_the_numeric_one(row, era, dtype):
     rng, arrays = sample(row, dtype)
-    direction = rng.standard_normal(np.shape(row.reference(*arrays))).astype(dtype)
-    gradients = ERAS[era].gradient(row.call, arrays, [direction])
-    assert [g.dtype for g in map(np.asarray, gradients)] == [dtype] * len(arrays)
-
-    def f(arrays):
-        return np.sum(row.reference(*arrays) * direction)
-
-    # float32 gradients are held to the float64 derivative of the NumPy reference.
-    wide = [a.astype(np.float64) for a in arrays]
-    for i, (g, x) in enumerate(zip(gradients, wide, strict=True)):
-        assert np.shape(g) == x.shape
-        if not x.size:
-            continue  # Of an empty array the shape is all there is to be right about.
-        numeric = gradcheck.numeric_gradient(lambda v, i=i: f([*wide[:i], v, *wide[i + 1 :]]), x)
-        # A central difference of step cbrt(eps) is right to about eps^(2/3).
-        limit = max(roundings(dtype, [numeric]), np.finfo(np.float64).eps ** (2 / 3) * 100)
-        np.testing.assert_allclose(
-            g, numeric, rtol=limit, atol=limit * max(1, np.abs(numeric).max(initial=0))
-        )
+    direction = direction_of(row, rng, arrays, dtype)
+    assert_gradients(row, arrays, dtype, ERAS[era].gradient(row.call, arrays, [direction]))
 
 
 @pytest.mark.parametrize(("row", "era"), DIFFERENTIABLE)
 def test_second_order_is_the_numeric_derivative_of_the_first(row, era):
     rng, arrays = sample(row, np.float64)
-    direction = rng.standard_normal(np.shape(row.reference(*arrays)))
+    direction = direction_of(row, rng, arrays, np.float64)
     onwards = [rng.standard_normal(a.shape) for a in arrays]
-    second = ERAS[era].gradient(row.call, arrays, [direction, onwards])
 
-    def first(i, v):
-        gradients = ERAS[era].gradient(row.call, [*arrays[:i], v, *arrays[i + 1 :]], [direction])
+    def first(arrays):
+        gradients = ERAS[era].gradient(row.call, arrays, [direction])
         return sum(np.sum(g * d) for g, d in zip(gradients, onwards, strict=True))
 
-    for i, (g, x) in enumerate(zip(second, arrays, strict=True)):
-        assert np.shape(g) == x.shape
-        if not x.size:
-            continue
-        pick = rng.permutation(x.size)[:6]  # A few elements: each costs two gradients.
-
-        def at(values, i=i, x=x, pick=pick):
-            changed = x.copy()
-            changed.reshape(-1)[pick] = values
-            return first(i, changed)
-
-        numeric = gradcheck.numeric_gradient(at, x.reshape(-1)[pick])
-        limit = np.finfo(np.float64).eps ** (2 / 3) * 100
-        np.testing.assert_allclose(np.reshape(g, -1)[pick], numeric, rtol=limit,
-                                   atol=limit * max(1, np.abs(numeric).max(initial=0)))  # fmt: skip
+    second = ERAS[era].gradient(row.call, arrays, [direction, onwards])
+    assert_second_order(second, first, arrays, rng)
 
 
 @pytest.mark.parametrize(("row", "era"), RUNS)
 def test_non_contiguous_inputs_give_the_same(row, era):
     rng, arrays = sample(row, np.float64)
-    scattered = [np.repeat(a, 2, axis=-1)[..., ::2] if a.ndim else a for a in arrays]
-    assert not any(a.size > 1 and a.flags.c_contiguous for a in scattered if a.ndim)
     expected = ERAS[era].value(row.call, arrays)
     limit = roundings(np.float64, [np.asarray(expected)])
-    actual = ERAS[era].value(row.call, scattered)
+    actual = ERAS[era].value(row.call, scattered(arrays))
     np.testing.assert_allclose(actual, expected, rtol=limit, atol=limit)
     if row.no_gradient is None:
         direction = rng.standard_normal(np.shape(expected))
-        pairs = (ERAS[era].gradient(row.call, each, [direction]) for each in (scattered, arrays))
+        pairs = (ERAS[era].gradient(row.call, each, [direction])
+                 for each in (scattered(arrays), arrays))  # fmt: skip
         for g, known in zip(*pairs, strict=True):
             limit = roundings(np.float64, [known])
             np.testing.assert_allclose(g, known, rtol=limit, atol=limit)

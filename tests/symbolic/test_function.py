@@ -33,7 +33,7 @@ def w():
 
 def test_equal_expressions_run_once_and_dead_ones_never(x):
     ops.exp(x) * 3
-    f = symbolic.function([x], [ops.exp(x) + 1, ops.exp(x) - 1])
+    f = symbolic.function([x], [ops.exp(x) + 1, ops.exp(x) - 1], mode="interpret")
     assert [node.op.name for node in f.nodes] == ["exp", "add", "subtract"]
     assert f.graph_size == 3
     assert repr(f) == "<function function(x): 3 nodes, mode 'interpret'>"
@@ -361,7 +361,7 @@ def test_labels_outside_the_classes_are_refused():
 def test_an_index_outside_and_a_window_too_large_are_refused():
     x, i = symbolic.vector("x"), symbolic.vector("i", "int64")
     f = symbolic.function([x, i], x[i])
-    with pytest.raises(GraphError, match="running getitem: index 5 is out of bounds"):
+    with pytest.raises(ShapeError, match="running getitem: index 5 is out of bounds"):
         f([1.0, 2.0], [5])
     images = symbolic.tensor("images", ndim=4)
     pool = symbolic.function([images], ops.max_pool2d(images, 4))
@@ -370,7 +370,7 @@ def test_an_index_outside_and_a_window_too_large_are_refused():
 
 
 def test_floating_point_errors_keep_their_kind(x):
-    f = symbolic.function([x], ops.log(x))
+    f = symbolic.function([x], ops.log(x), mode="interpret")
     with np.errstate(all="raise"), pytest.raises(NotFiniteError, match="running log: divide by"):
         f([0.0])
 

@@ -17,17 +17,31 @@ from collections.abc import Iterable, Sequence
 import numpy.typing as npt
 
 from workbench.errors import OptionError, ShapeError
-from workbench.symbolic import ops
-from workbench.symbolic.function import Function, function
-from workbench.symbolic.gradient import grad
+from workbench.symbolic import ops, session
+from workbench.symbolic.control import ifelse, scan, while_loop
+from workbench.symbolic.function import Function, In, function
+from workbench.symbolic.gradient import (
+    consider_constant,
+    disconnected,
+    grad,
+    hessian,
+    jacobian,
+    l_operator,
+    r_operator,
+)
 from workbench.symbolic.graph import Apply, NoGradient, Op, Type, Variable, apply, nodes
 from workbench.symbolic.printing import format_graph, print_graph
+from workbench.symbolic.randomness import RandomStreams
+from workbench.symbolic.rewriting import Rewriting, rewrite
+from workbench.symbolic.saving import load, save
 from workbench.symbolic.values import Shared, check_dtype, check_shape, constant, shared
 
 __all__ = [
-    "Apply", "Function", "NoGradient", "Op", "Shared", "Type", "Variable", "apply", "constant",
-    "format_graph", "function", "grad", "matrix", "nodes", "ops", "print_graph", "scalar", "shared",
-    "tensor", "vector",
+    "Apply", "Function", "In", "NoGradient", "Op", "RandomStreams", "Rewriting", "Shared", "Type",
+    "Variable", "apply", "consider_constant", "constant", "disconnected", "format_graph",
+    "function", "grad", "hessian", "ifelse", "jacobian", "l_operator", "load", "matrix", "nodes",
+    "ops", "print_graph", "r_operator", "rewrite", "save", "scalar", "scan", "session", "shared",
+    "tensor", "vector", "while_loop",
 ]  # fmt: skip
 
 

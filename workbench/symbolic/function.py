@@ -1,21 +1,23 @@
-"""From expressions to something that can be called: a schedule, and a loop that runs it.
+"""From expressions to something that can be called.
 
-All decisions are made once, when a function is built: the order, which computations
-are one and the same, which results are dead and after which step.  A call is then a
-walk down a list.
+``function`` checks what it is given and rewrites the graph.  The first call with new
+shapes lowers the graph to a program of the compiler, and compiles that; later calls with
+those shapes run it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from operator import itemgetter
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from workbench.arrays import Array, namespace
+from workbench import compiler
+from workbench.arrays import Array
+from workbench.compiler.cache import Cache
 from workbench.errors import (
-    DtypeError,
     GraphError,
     NotFiniteError,
     OptionError,
@@ -23,24 +25,42 @@ from workbench.errors import (
     WorkbenchError,
     unknown_name,
 )
+from workbench.symbolic.checks import Pairs, check_givens, check_inputs, check_updates
 from workbench.symbolic.graph import (
     Apply,
-    Constant,
+    CannotLower,
     Operand,
-    Shape,
-    Type,
     Variable,
     fits,
     leaves,
     merge,
     nodes,
     rebuild,
-    sides,
 )
-from workbench.symbolic.values import Shared, accept, as_constant, operand
+from workbench.symbolic.interpreter import Schedule
+from workbench.symbolic.lowering import STATIC_LIMIT, ValueNeeded, lower, value_leaves
+from workbench.symbolic.profiling import Profile, ProfileRow
+from workbench.symbolic.rewriting import Rewriting, rewrite
+from workbench.symbolic.values import Shared, accept, operand
 
-Pairs = Mapping[Any, Any] | Sequence[tuple[Any, Any]] | None
-MODES = ("interpret", "check")
+MODES = ("interpret", "check", *compiler.TARGETS)
+CACHE_LIMIT = 32
+"""For how many sets of shapes a function keeps compiled programs."""
+
+
+@dataclass(frozen=True)
+class In:
+    """An input with a default: ``function([x, In(rate, 0.1)], ...)``.
+
+    Attributes
+    ----------
+    variable : Variable
+    value : array_like
+        What a call that does not give the input runs with.
+    """
+
+    variable: Variable
+    value: Any
 
 
 class Function:
@@ -53,7 +73,13 @@ class Function:
     inputs, outputs : list of Variable
     updates : dict of Shared to Variable
     nodes : list of Apply
-        The schedule, in the order in which it runs.
+        What one call computes, after rewriting.
+    rewriting : Rewriting or None
+        Every rewrite that fired; None where the graph runs as it was written.
+    cache : compiler.cache.Cache
+        The compiled programs by the shapes they are for, with statistics.
+    fallback : str or None
+        Why calls run op by op although the mode compiles, if they do.
     """
 
     def __init__(
@@ -64,56 +90,43 @@ class Function:
         mode: str,
         name: str,
         single: bool = False,
+        defaults: Mapping[Variable, Any] | None = None,
+        rewriting: Rewriting | None = None,
     ) -> None:
         self.inputs, self.outputs, self.updates = inputs, outputs, updates
-        self.mode, self.name, self._single = mode, name, single
-        self.nodes = nodes([*outputs, *updates.values()])
-        self._schedule()
+        self.mode, self.name, self.single = mode, name, single
+        self.defaults, self.rewriting = dict(defaults or {}), rewriting
+        self._results = [*outputs, *updates.values()]
+        self.nodes: list[Apply] = nodes(self._results)
+        needed = [*leaves(self._results), *updates]
+        self._shared = list(dict.fromkeys(x for x in needed if isinstance(x, Shared)))
+        self._leaves = [*inputs, *self._shared]
+        self._schedule: Schedule | None = None
+        self._statics: list[int] = []
+        self._key: Any = None
+        self._run: Any = None
+        self.cache: Cache[Any] = Cache(CACHE_LIMIT, name)
+        self.fallback: str | None = None
 
     @property
     def graph_size(self) -> int:
         """The number of nodes that one call computes."""
         return len(self.nodes)
 
+    @property
+    def executable(self) -> Any:
+        """What the last call ran, with the result of every stage that made it; None before.
+
+        See :class:`workbench.compiler.llvm.driver.Executable`.
+        """
+        return self._run
+
     def __repr__(self) -> str:
         names = ", ".join(x.label for x in self.inputs)
-        return f"<function {self.name}({names}): {len(self.nodes)} nodes, mode {self.mode!r}>"
+        how = f"interpreted, because {self.fallback}" if self.fallback else f"mode {self.mode!r}"
+        return f"<function {self.name}({names}): {len(self.nodes)} nodes, {how}>"
 
-    def _schedule(self) -> None:
-        """Give every variable a slot, and every node a line of the list that calls run down."""
-        results = [*self.outputs, *self.updates.values()]
-        slot = {x: i for i, x in enumerate(self.inputs)}
-        for x in [*leaves(results), *(node.output for node in self.nodes)]:
-            slot.setdefault(x, len(slot))
-        self._blank: list[Any] = [None] * len(slot)
-        for x in slot:
-            if isinstance(x, Constant):
-                self._blank[slot[x]] = x.data
-        # Among CuPy's arrays, numbers are CuPy's too; moved once, by the call that needs it.
-        self._numbers = [slot[x] for x in slot if isinstance(x, Constant) and not x.ndim]
-        self._on_device: list[tuple[int, Array]] | None = None
-        self._shared = [(slot[x], x) for x in slot if isinstance(x, Shared)]
-
-        last = {x: node for node in self.nodes for x in node.inputs}
-        keep = {*results, *self.inputs}
-        self._steps = []
-        for node in self.nodes:
-            ins = [slot[x] for x in node.inputs]
-            dead = [slot[x] for x in {*node.inputs} - keep if last[x] is node and x.owner]
-            run = _checked(node) if self.mode == "check" else node.op.compute
-            # itemgetter(*slots) returns the arguments as a tuple, without a Python loop.
-            take = itemgetter(*ins) if len(ins) > 1 else itemgetter(slice(ins[0], ins[0] + 1))
-            self._steps.append((run, take, slot[node.output], tuple(dead)))
-
-        # A result is handed over as it is if this call made it and nobody else gets it.
-        given: set[Variable] = set()
-        plans = []
-        for x in results:
-            fresh = x.owner is not None and not x.owner.op.view and x not in given
-            given.add(_origin(x))
-            plans.append((slot[x], fresh))
-        self._output_plan = plans[: len(self.outputs)]
-        self._update_plan = list(zip(self.updates, plans[len(self.outputs) :], strict=True))
+    # --- calling -----------------------------------------------------------------------------
 
     def __call__(self, *values: Any, **named: Any) -> Any:
         """Run the function on arrays or numbers, by position or by name.
@@ -133,35 +146,56 @@ class Function:
             For an op that fails, with the shapes of its inputs and the line that built it.
             Whatever is raised, no shared variable has changed.
         """
-        if named or len(values) != len(self.inputs):
-            values = tuple(self._arranged(values, named))
-        slots = self._blank.copy()
-        for i, x in enumerate(self.inputs):
-            slots[i] = accept(x, values[i], self.name)
-        for i, s in self._shared:
-            slots[i] = s._value
-        if (xp := namespace(*slots)) is not np:
-            if self._on_device is None:
-                self._on_device = [(i, xp.asarray(slots[i])) for i in self._numbers]
-            for i, number in self._on_device:
-                slots[i] = number
-        node_slot = -1
-        try:
-            for run, take, node_slot, dead in self._steps:
-                slots[node_slot] = run(*take(slots))
-                for i in dead:
-                    slots[i] = None
-        except Exception as error:
-            raise self._failure(error, node_slot, slots) from error
-        outputs = [_owned(slots[i], fresh) for i, fresh in self._output_plan]
-        new = [(s, _owned(slots[i], fresh)) for s, (i, fresh) in self._update_plan]
-        for s, value in new:
-            if not fits(value.shape, s.shape):
-                raise ShapeError(self.name, f"the update of {s.label!r} has the wrong shape",
-                                 given=f"{value.shape}", expected=f"{s.shape}")  # fmt: skip
-        for s, value in new:
+        results = self._compute(self._accept(values, named))
+        n = len(self.outputs)
+        for s, value in zip(self.updates, results[n:], strict=True):
             s._value = value
-        return outputs[0] if self._single else outputs
+        return results[0] if self.single else list(results[:n])
+
+    def _accept(self, values: Sequence[Any], named: Mapping[str, Any]) -> list[Array]:
+        """Return one array for every leaf: the arguments, then the shared variables."""
+        if named or len(values) != len(self.inputs):
+            values = self._arranged(values, named)
+        name = self.name
+        given = [accept(x, value, name) for x, value in zip(self.inputs, values, strict=True)]
+        given.extend([s._value for s in self._shared])
+        return given
+
+    def _compute(self, given: list[Array]) -> Sequence[Array]:
+        """Return the outputs, then the new values of what is updated; those fit."""
+        if self.mode == "interpret" or self.fallback:
+            return self._interpret(given)
+        key = [x.shape for x in given]
+        if self._statics:
+            key += [given[i].tobytes() for i in self._statics]
+        try:
+            if key != self._key:
+                self._run, self._key = self._specialised(given), key
+            if self._run is None:
+                return self._interpret(given)
+            if self.mode == "check":
+                self._check(given)
+            results: Sequence[Array] = self._run(*given)
+        except WorkbenchError:
+            self._key = None
+            # All inputs are as they were: op by op, the failure has a name and a line.
+            self._interpret(given)
+            raise
+        return results
+
+    def _interpret(self, given: list[Array]) -> Sequence[Array]:
+        if self._schedule is None:
+            self._schedule = Schedule(self.name, self._leaves, self._results,
+                                      checked=self.mode == "check")  # fmt: skip
+        results = self._schedule(given)
+        self._check_updates([x.shape for x in results[len(self.outputs) :]])
+        return results
+
+    def _check_updates(self, shapes: Sequence[tuple[int, ...]]) -> None:
+        for s, shape in zip(self.updates, shapes, strict=True):
+            if not fits(shape, s.shape):
+                raise ShapeError(self.name, f"the update of {s.label!r} has the wrong shape",
+                                 given=f"{shape}", expected=f"{s.shape}")  # fmt: skip
 
     def _arranged(self, values: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
         """Return the arguments in order, some of them given by name."""
@@ -178,67 +212,148 @@ class Function:
                 raise GraphError(self.name, f"the input {label!r} is given twice",
                                  fix="give it by position or by name")  # fmt: skip
             arranged[x] = value
+        arranged = {**self.defaults, **arranged}
         if missing := [x.label for x in self.inputs if x not in arranged]:
             raise GraphError(self.name, f"missing the input{'s' * (len(missing) > 1)} "
                              + ", ".join(map(repr, missing)),
                              expected=f"{len(labels)}: {', '.join(labels)}")  # fmt: skip
         return [arranged[x] for x in self.inputs]
 
-    def _failure(self, error: Exception, at: int, slots: list[Any]) -> WorkbenchError:
-        """Say which op failed, on what, and which line of the user's program asked for it."""
-        step = next(i for i, line in enumerate(self._steps) if line[2] == at)
-        node, take = self.nodes[step], self._steps[step][1]
-        given = [
-            f"{x.label} {value.dtype} {value.shape}"
-            for x, value in zip(node.inputs, take(slots), strict=True)
-        ]
-        kinds: dict[type[Exception], type[WorkbenchError]]
-        kinds = {ValueError: ShapeError, ArithmeticError: NotFiniteError}
-        kind = next((ours for base, ours in kinds.items() if isinstance(error, base)), GraphError)
-        return (type(error) if isinstance(error, WorkbenchError) else kind)(
-            f"{self.name}, running {node.op.name}",
-            getattr(error, "problem", str(error)),
-            given=f"{', '.join(given)}, to {node.op.name} built at {node.output.trace}",
-            expected=getattr(error, "expected", None),
-            fix=getattr(error, "fix", None),
-        )
+    # --- compiling ---------------------------------------------------------------------------
+
+    def _specialised(self, given: list[Array]) -> Any:
+        """Return the executable for arguments of these shapes; None if there can be none."""
+        if self.mode != "cuda" and not all(type(x) is np.ndarray for x in given):
+            return None  # CuPy's arrays run op by op, where they are.
+        while True:
+            key = tuple([x.shape for x in given] + [given[i].tobytes() for i in self._statics])
+            try:
+                return self.cache.get(key, lambda: self._compile(given))
+            except CannotLower as reason:
+                self.fallback = str(reason)
+                return None
+            except ValueNeeded as question:
+                needed = [self._leaves.index(x) for x in value_leaves(question.variable)]
+                small = all(given[i].dtype.kind in "biu" and given[i].size <= STATIC_LIMIT
+                            for i in needed)  # fmt: skip
+                if not small or set(needed) <= set(self._statics):
+                    self.fallback = f"the value of {question.variable.label!r} decides a shape"
+                    return None
+                self._statics = sorted({*self._statics, *needed})
+
+    def program(self, *values: Any, **named: Any) -> compiler.Program:
+        """Return the program that a call with these arguments would compile and run.
+
+        Raises
+        ------
+        GraphError
+            If there is none: the message says why the function runs op by op.
+        """
+        given = self._accept(values, named)
+        if self.mode != "interpret":
+            self._specialised(given)
+        try:
+            return self._lowered(given)
+        except (CannotLower, ValueNeeded) as reason:
+            raise GraphError(self.name, "this graph has no program",
+                             given=self.fallback or str(reason)) from None  # fmt: skip
+
+    def _lowered(
+        self, given: list[Array], results: Sequence[Variable] | None = None
+    ) -> compiler.Program:
+        types = [compiler.Type(x.dtype, x.shape) for x in given]
+        known = {self._leaves[i]: given[i] for i in self._statics}
+        if results is not None:
+            return lower(self.name, self._leaves, types, results, known)
+        donate = {}
+        for i, (s, new) in enumerate(self.updates.items(), len(self.outputs)):
+            j = self._leaves.index(s)
+            if fits(given[j].shape, new.shape) and None not in new.shape:
+                donate[i] = j
+        program = lower(self.name, self._leaves, types, self._results, known, donate)
+        self._check_updates([y.shape for y in program.outputs[len(self.outputs) :]])
+        return program
+
+    def _compile(self, given: list[Array]) -> Any:
+        target = compiler.best_target() if self.mode == "check" else self.mode
+        return compiler.compile(self._lowered(given), target)
+
+    # --- looking inside ----------------------------------------------------------------------
+
+    def _check(self, given: list[Array]) -> None:
+        """Compare what was compiled to the interpreter, on copies of the arguments."""
+        self._interpret(given)  # Stops at the op that makes NaN.
+        made = self._run(*[x.copy() for x in given])
+        if (i := self._differs(self._results, made, given)) is None:
+            return
+        every = [node.output for node in self.nodes if node.output.dtype.kind in "biuf"]
+        program = self._lowered(given, every)
+        separate = compiler.compile(program, compiler.best_target())(*given)
+        first = self._differs(every, separate, given)
+        where = "no single op: the fused kernels differ" if first is None else every[first].owner
+        what = f"output {i}" if i < len(self.outputs) else "an update"
+        raise NotFiniteError(
+            self.name, f"{what} differs between the compiled function and the interpreter",
+            given=f"first at {where}",
+        )  # fmt: skip
+
+    def _differs(
+        self, variables: Sequence[Variable], made: Sequence[Array], given: list[Array]
+    ) -> int | None:
+        """Return the number of the first value that is not what the interpreter makes of it."""
+        # Digits are lost where an op cancels, so they are counted from what the op reads.
+        read = [x for y in variables for x in (y.owner.inputs if y.owner else ())]
+        numbers = list(dict.fromkeys(x for x in [*variables, *read] if x.dtype.kind in "biuf"))
+        values = dict(zip(numbers, Schedule(self.name, self._leaves, numbers)(given), strict=True))
+        for i, (x, y) in enumerate(zip(variables, made, strict=True)):
+            near = [x, *(x.owner.inputs if x.owner else ())]
+            if not _close(values[x], y, [values[each] for each in near if each in values]):
+                return i
+        return None
+
+    def profile(self, *values: Any, repetitions: int = 20, **named: Any) -> Profile:
+        """Say where the time of a call goes: by kernel if it is compiled, else by op.
+
+        Parameters
+        ----------
+        *values, **named
+            As for a call; nothing is updated.
+        repetitions : int
+
+        Returns
+        -------
+        Profile
+            Prints as a table; ``rows`` holds the figures.
+        """
+        given = [x.copy() for x in self._accept(values, named)]
+        start = time.perf_counter()
+        self._compute([x.copy() for x in given])
+        first = time.perf_counter() - start
+        if self._run is not None and not self.fallback:
+            rows = [ProfileRow.of_kernel(self._run, *row)
+                    for row in self._run.profile(*given, repetitions=repetitions)]  # fmt: skip
+        else:
+            assert self._schedule is not None
+            runs = [self._schedule.timed(given, time.perf_counter) for _ in range(repetitions)]
+            rows = [ProfileRow(node.op.name, str(node.output.trace), float(np.mean(seconds)))
+                    for node, seconds in zip(self.nodes, zip(*runs, strict=True), strict=True)]  # fmt: skip
+        return Profile(self.name, self.mode, first, rows, self.cache)
 
 
-def _origin(x: Variable) -> Variable:
-    """Return the variable whose memory ``x`` may be a view of."""
-    while x.owner is not None and x.owner.op.view:
-        x = x.owner.inputs[0]
-    return x
-
-
-def _owned(value: Any, fresh: bool) -> Array:
-    """Return a result as an array that the caller may change (ufuncs make 0-d ones scalars)."""
-    if isinstance(value, np.generic):
-        return np.array(value)
-    return value if fresh else value.copy()
-
-
-def _checked(node: Apply) -> Callable[..., Array]:
-    """Wrap an op so that it proves what its graph promised, and refuses to make NaN."""
-
-    def run(*inputs: Array) -> Array:
-        result = node.op.compute(*inputs)
-        type = Type(result.dtype, result.shape)
-        if type.dtype != node.output.dtype or not fits(type.shape, node.output.shape):
-            raise GraphError(node.op.name, f"inferred {node.output.type} and computed {type}")
-        born = result.dtype.kind == "f" and np.isnan(result).any()
-        if born and not any(x.dtype.kind == "f" and np.isnan(x).any() for x in inputs):
-            raise NotFiniteError(node.op.name, "made NaN of inputs without any")
-        return result
-
-    return run
-
-
-# --- building, with every refusal that can be made before the first call -------------------
+def _close(x: Array, y: Array, scales: Sequence[Array]) -> bool:
+    """Return whether two results agree as closely as another order of summing allows."""
+    if x.dtype.kind != "f":
+        return bool(np.array_equal(x, y))
+    finite = np.isfinite(x)
+    if not np.array_equal(np.where(finite, 0, x), np.where(np.isfinite(y), 0, y), equal_nan=True):
+        return False
+    with np.errstate(all="ignore"):
+        scale = max(np.max(np.abs(each), where=np.isfinite(each), initial=0) for each in scales)
+    return bool(np.all(np.abs(x[finite] - y[finite]) <= 1000 * np.finfo(x.dtype).eps * scale))
 
 
 def function(
-    inputs: Sequence[Variable],
+    inputs: Sequence[Variable | In],
     outputs: Operand | Sequence[Operand] | None,
     updates: Pairs = None,
     givens: Pairs = None,
@@ -250,7 +365,7 @@ def function(
 
     Parameters
     ----------
-    inputs : sequence of Variable
+    inputs : sequence of Variable or In
         What a call gives values for, in order.  Shared variables are implicit.
     outputs : Variable, sequence of Variable, or None
         What a call returns: one array, or a list of them.
@@ -258,9 +373,12 @@ def function(
         New values; all expressions see the old ones.  A call that fails changes nothing.
     givens : mapping, or sequence of pairs, of Variable to expression, optional
         Replacements, made all at once before anything else.
-    mode : {"interpret", "check"}, optional
-        ``"interpret"`` (the default) runs op by op.  ``"check"`` also compares every
-        result with what was inferred for it, and stops at the op that first makes NaN.
+    mode : {"llvm", "numpy", "cuda", "interpret", "check"}, optional
+        The first three rewrite the graph and compile it for that target, once for each
+        set of shapes; ``"llvm"``, the default where llvmlite is installed, else
+        ``"numpy"``.  ``"interpret"`` runs the graph as it was written, op by op.
+        ``"check"`` compiles, compares each result with the interpreter's, and stops at
+        the op that first makes NaN.
     name : str, optional
         For error messages.
     on_unused_input : {"raise", "ignore"}
@@ -282,7 +400,7 @@ def function(
     array(5.)
     """
     where = name or "function"
-    mode = MODES[0] if mode is None else mode
+    mode = compiler.best_target() if mode is None else mode
     if mode not in MODES:
         raise unknown_name(where, "mode", mode, MODES)
     if on_unused_input not in ("raise", "ignore"):
@@ -290,93 +408,38 @@ def function(
     if isinstance(inputs, Variable) or not isinstance(inputs, Sequence):
         raise OptionError(where, "inputs is not a list", given=repr(inputs),
                           expected="a list of variables, maybe empty")  # fmt: skip
+    defaults = {x.variable: x.value for x in inputs if isinstance(x, In)}
+    variables = [x.variable if isinstance(x, In) else x for x in inputs]
     single = outputs is not None and not isinstance(outputs, list | tuple)
     listed: Sequence[Any] = [] if outputs is None else [outputs] if single else outputs  # type: ignore[assignment]
     results = [operand(where, y, f"outputs[{i}]") for i, y in enumerate(listed)]
-    new_values = _updates(where, updates)
+    new_values = check_updates(where, updates)
     everything = [*results, *new_values.values()]
-    if givens:
-        everything = rebuild(everything, _givens(where, givens))
-    _check_inputs(where, inputs, everything, on_unused_input == "ignore")
-    everything = merge(everything)
+    replacements = check_givens(where, givens)
+    everything = rebuild(everything, replacements) if replacements else everything
+    while new := _default_updates(everything, new_values):
+        new_values |= new
+        everything += rebuild([*new.values()], replacements)
+    check_inputs(where, variables, everything, on_unused_input == "ignore")
+    for x, value in defaults.items():
+        accept(x, value, where)
+    rewriting = None
+    if mode == "interpret":
+        everything = merge(everything)
+    else:
+        rewriting = Rewriting()
+        everything = rewrite(everything, trace=rewriting)
     replaced = dict(zip(new_values, everything[len(results) :], strict=True))
-    return Function([*inputs], everything[: len(results)], replaced, mode, where, single)
+    return Function(variables, everything[: len(results)], replaced, mode, where, single,
+                    defaults, rewriting)  # fmt: skip
 
 
-def _pairs(where: str, what: str, pairs: Pairs) -> list[tuple[Any, Any]]:
-    try:
-        return [(a, b) for a, b in (pairs.items() if isinstance(pairs, Mapping) else pairs or ())]
-    except (TypeError, ValueError, GraphError):
-        raise OptionError(where, f"{what} is not a list of pairs", given=repr(pairs),
-                          expected="a dict, or (variable, expression) pairs") from None  # fmt: skip
-
-
-def _updates(where: str, updates: Pairs) -> dict[Shared, Variable]:
-    result: dict[Shared, Variable] = {}
-    for target, value in _pairs(where, "updates", updates):
-        if not isinstance(target, Shared):
-            raise GraphError(where, "only shared variables can be updated", given=repr(target),
-                             fix="symbolic.shared(value) makes one")  # fmt: skip
-        if target in result:
-            raise GraphError(where, f"{target.label!r} is updated twice",
-                             given=sides(first=result[target], second=operand(where, value)),
-                             expected="one new value for each shared variable")  # fmt: skip
-        result[target] = _same_kind(
-            where, f"the update of {target.label!r}", target, value, strict=False
-        )
-    return result
-
-
-def _givens(where: str, givens: Pairs) -> dict[Variable, Variable]:
-    result: dict[Variable, Variable] = {}
-    for old, new in _pairs(where, "givens", givens):
-        if not isinstance(old, Variable) or old in result:
-            raise GraphError(where, "givens replaces each variable once", given=repr(old))
-        result[old] = _same_kind(where, f"what replaces {old.label!r}", old, new, strict=True)
-    return result
-
-
-def _same_kind(where: str, what: str, old: Variable, new: Any, strict: bool) -> Variable:
-    """Return ``new`` as a variable if it can stand for ``old``; if strict, if it always can."""
-    if type(new) in (bool, int, float) and np.can_cast(
-        np.min_scalar_type(new), old.dtype, "same_kind"
-    ):
-        new = as_constant(new, where, what, old.dtype)  # Python numbers are weak.
-    new = operand(where, new, what)
-    both = {"old": old, "new": new}
-    if new.dtype != old.dtype:
-        raise DtypeError(where, f"{what} has the dtype {new.dtype}, not {old.dtype}",
-                         given=sides(**both), fix=f"ops.cast(new, {old.dtype.name!r}), or "
-                         "look for what promoted it")  # fmt: skip
-    wanted: Shape = old.shape
-    if not strict and len(wanted) == new.ndim:  # What is unknown now is checked in each call.
-        wanted = tuple(None if m is None else n for n, m in zip(wanted, new.shape, strict=True))
-    if not fits(new.shape, wanted):
-        raise ShapeError(where, f"{what} has the shape {new.shape}, not {old.shape}",
-                         given=sides(**both))  # fmt: skip
-    return new
-
-
-def _check_inputs(
-    where: str, inputs: Sequence[Variable], results: list[Variable], ignore_unused: bool
-) -> None:
-    needed = leaves(results)
-    for i, x in enumerate(inputs):
-        what = f"inputs[{i}]"
-        if not isinstance(x, Variable) or x.owner or isinstance(x, Constant | Shared):
-            raise GraphError(where, f"{what} is not an input variable", given=repr(x),
-                             expected="a variable of symbolic.scalar, vector, matrix or tensor",
-                             fix="shared variables are implicit, and givens replaces "
-                             "intermediate results")  # fmt: skip
-        if x in inputs[:i]:
-            raise GraphError(where, f"{what}, {x.label!r}, is given twice")
-        if any(x.label == other.label for other in inputs[:i]):
-            raise GraphError(where, f"two inputs are called {x.label!r}", given=sides(**{what: x}),
-                             fix="give each its own name")  # fmt: skip
-        if x not in needed and not ignore_unused:
-            raise GraphError(where, f"{what}, {x.label!r}, is not used", given=sides(**{what: x}),
-                             fix='leave it out, or on_unused_input="ignore"')  # fmt: skip
-    for x in needed:
-        if not isinstance(x, Constant | Shared) and x not in inputs:
-            raise GraphError(where, f"the input {x.label!r} is missing", given=sides(x=x),
-                             fix="add it to inputs, or replace it by givens")  # fmt: skip
+def _default_updates(
+    everything: Sequence[Variable], updates: Mapping[Shared, Variable]
+) -> dict[Shared, Variable]:
+    """Return what shared variables that are read, and not updated, are to become by default."""
+    return {
+        x: x.default_update
+        for x in leaves(everything)
+        if isinstance(x, Shared) and x.default_update is not None and x not in updates
+    }

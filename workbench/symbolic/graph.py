@@ -15,6 +15,7 @@ to the variables they read.  Nothing in this file computes a number.
 
 from __future__ import annotations
 
+import itertools
 import linecache
 import os
 import sys
@@ -22,12 +23,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from workbench.arrays import Array
+from workbench.compiler.builder import Builder
 from workbench.errors import GraphError
 
 Shape: TypeAlias = tuple[int | None, ...]
@@ -42,6 +45,25 @@ class Type(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.dtype} {self.shape}"
+
+
+class TupleType(NamedTuple):
+    """The type of what stands for several values at once; :class:`Item` takes one out."""
+
+    items: tuple[Type, ...]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """``object``: no op but :class:`Item` takes a tuple."""
+        return np.dtype(object)
+
+    @property
+    def shape(self) -> Shape:
+        """``()``."""
+        return ()
+
+    def __str__(self) -> str:
+        return f"({', '.join(map(str, self.items))})"
 
 
 # --- where in the user's program ---------------------------------------------------------
@@ -61,6 +83,7 @@ class Trace(NamedTuple):
         return f"{text} (gradient of {self.gradient_of})" if self.gradient_of else text
 
 
+numbers = itertools.count()
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _differentiating: ContextVar[Apply | None] = ContextVar("_differentiating", default=None)
 
@@ -97,19 +120,25 @@ class Variable:
 
     Attributes
     ----------
-    type : Type
+    type : Type, or TupleType if it stands for several values
         dtype and shape; also as ``dtype``, ``shape`` (None for unknown sizes), ``ndim``.
     name : str or None
+    number : int
+        Greater than that of every variable built before it.
     owner : Apply or None
         The node that computes it; None for inputs, constants and shared variables.
     trace : Trace
         The line of the user's program that built it.
     """
 
-    __slots__ = ("__weakref__", "name", "owner", "trace", "type")
+    __slots__ = ("__weakref__", "name", "number", "owner", "trace", "type")
 
-    def __init__(self, type: Type, name: str | None = None, owner: Apply | None = None) -> None:
-        self.type, self.name, self.owner = type, name, owner
+    def __init__(
+        self, type: Type | TupleType, name: str | None = None, owner: Apply | None = None
+    ) -> None:
+        # A tuple's type is for Item and the ops that make tuples; all others see arrays.
+        self.type: Type = type  # type: ignore[assignment]
+        self.name, self.owner, self.number = name, owner, next(numbers)
         self.trace = _user_line()
 
     @property
@@ -133,7 +162,8 @@ class Variable:
         return self.name or (self.owner.op.name if self.owner else "unnamed")
 
     def __repr__(self) -> str:
-        return f"<{self.label}: {_KINDS.get(self.ndim, f'{self.ndim}-d tensor')} {self.type}>"
+        kind = _KINDS.get(self.ndim, f"{self.ndim}-d tensor")
+        return f"<{self.label}: {'tuple' if self.dtype.hasobject else kind} {self.type}>"
 
     # What would need a number, and has none, says so; the operators are attached by ops.
 
@@ -265,8 +295,8 @@ class Op(ABC):
     Ops compare and hash by value (most are frozen dataclasses of their options), so
     that equal ops on the same inputs are recognised as one computation.
 
-    An op has one output.  One that must make several would make a tuple, and others
-    would take it apart, as in XLA; so every node stays one line of a schedule.
+    An op has one output.  One that must make several makes a tuple, and :class:`Item`
+    takes it apart, as in XLA; so every node stays one line of a schedule.
     """
 
     name: str
@@ -274,21 +304,48 @@ class Op(ABC):
     """Whether ``compute`` may return (a view of) its first input."""
     no_gradient: str | None = None
     """Why the op has no gradient, if it has none."""
+    shape_only: ClassVar[bool] = False
+    """Whether the output depends on the shapes of the inputs only, not on their values."""
 
     @abstractmethod
-    def infer(self, *inputs: Variable) -> Type:
+    def infer(self, *inputs: Variable) -> Type | TupleType:
         """Return the output's type, or refuse inputs that can never fit."""
 
     @abstractmethod
-    def compute(self, *inputs: Array) -> Array:
+    def compute(self, *inputs: Array) -> Array | tuple[Array, ...]:
         """Return the output for these arrays, which it must not change."""
 
     @abstractmethod
-    def gradient(self, inputs: Inputs, output: Variable, g: Variable) -> Gradients:
+    def gradient(self, inputs: Inputs, output: Variable, g: Any) -> Gradients:
         """Return, for each input, the expression of its gradient, given that of the output.
 
-        None stands for an input that the output does not depend on smoothly.
+        None stands for an input that the output does not depend on smoothly.  For a
+        tuple, ``g`` is a list, with None for an item whose gradient is zero.
         """
+
+    def lower(self, b: Builder, *inputs: Any) -> Any:
+        """Write the op as instructions of the compiler, for inputs of known shapes.
+
+        Raises
+        ------
+        NotKnown
+            If the value of an input, such as a shape, must be known and is not.
+        CannotLower
+            If there are no such instructions; the function then runs op by op.
+        """
+        raise CannotLower(f"{self.name} has no form that compiles")
+
+
+class NotKnown(Exception):  # noqa: N818  # A question to the caller, not an error.
+    """Lowering needs the value of an input, by its number; see :meth:`Op.lower`."""
+
+    def __init__(self, operand: int) -> None:
+        super().__init__(operand)
+        self.operand = operand
+
+
+class CannotLower(Exception):  # noqa: N818
+    """A graph that only the interpreter can run; says why."""
 
 
 class NoGradient(Op):
@@ -299,6 +356,36 @@ class NoGradient(Op):
     def gradient(self, inputs: Inputs, output: Variable, g: Variable) -> Gradients:
         """Return None for every input."""
         return [None] * len(inputs)
+
+
+def item_types(x: Variable) -> tuple[Type, ...]:
+    """Return the types of a tuple's items."""
+    return cast(TupleType, x.type).items
+
+
+@dataclass(frozen=True)
+class Item(Op):
+    """One value of a tuple; ``grad`` gathers the gradients of a tuple's items itself."""
+
+    i: int
+    name = "item"
+    view = True
+
+    def infer(self, *inputs: Variable) -> Type:
+        """Return the type of that item."""
+        return item_types(inputs[0])[self.i]
+
+    def compute(self, *inputs: Array) -> Array:
+        """Return that item."""
+        return inputs[0][self.i]
+
+    def gradient(self, inputs: Inputs, output: Variable, g: Variable) -> Gradients:
+        """Refuse: the gradient of a tuple is a list, which no variable stands for."""
+        raise NotImplementedError
+
+    def lower(self, b: Builder, *inputs: Any) -> Any:
+        """Return that item: lowered tuples are Python's."""
+        return inputs[0][self.i]
 
 
 class Apply:
@@ -316,6 +403,9 @@ class Apply:
 
     def __repr__(self) -> str:
         return f"<{self.op.name}({', '.join(x.label for x in self.inputs)})>"
+
+    def __str__(self) -> str:
+        return f"{self.op.name} built at {self.output.trace}"
 
 
 def apply(op: Op, *inputs: Variable) -> Variable:

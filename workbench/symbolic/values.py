@@ -163,13 +163,21 @@ def _convert(x: Variable, value: Any, where: str) -> Array:
 
 
 class Shared(Variable):
-    """Storage that outlives a call: a value that functions read and ``updates`` replace."""
+    """Storage that outlives a call: a value that functions read and ``updates`` replace.
 
-    __slots__ = ("_value",)
+    Attributes
+    ----------
+    default_update : Variable or None
+        What every function that reads it updates it to, unless its own ``updates`` say
+        otherwise: how a random stream goes on to its next numbers.
+    """
+
+    __slots__ = ("_value", "default_update")
 
     def __init__(self, value: Array, shape: Shape, name: str | None = None) -> None:
         super().__init__(Type(value.dtype, shape), name)
         self._value = value
+        self.default_update: Variable | None = None
 
     @property
     def label(self) -> str:
@@ -215,4 +223,4 @@ def shared(
     if not fits(data.shape, declared):
         raise ShapeError("shared", "the value does not have the declared shape",
                          given=f"value {data.shape}, shape={shape}")  # fmt: skip
-    return Shared(data, declared, name)
+    return Shared(data.copy(), declared, name)  # Functions write into it, in place.

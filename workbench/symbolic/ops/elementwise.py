@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from workbench.arrays import Array
+from workbench.compiler import Builder, Value
 from workbench.errors import DtypeError
 from workbench.symbolic.graph import (
     CAST_IT,
+    CannotLower,
     Constant,
     Gradients,
     Inputs,
@@ -34,6 +36,7 @@ class Elementwise(Op):
     """A function of the elements of its inputs, broadcast together.
 
     ``promotes`` is the ufunc whose dtype rule holds; ``np.result_type`` where None.
+    ``lowering`` writes it for operands of the dtypes that the rule asks for.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Elementwise(Op):
     derivative: Callable[..., Any] | None = field(compare=False)
     promotes: np.ufunc | None = field(compare=False)
     no_gradient: str | None = field(compare=False)
+    lowering: Callable[..., Value] = field(compare=False)
 
     def __post_init__(self) -> None:
         self.__dict__["compute"] = self.function  # Running a ufunc then costs no Python frame.
@@ -68,6 +72,35 @@ class Elementwise(Op):
         each = (each,) if isinstance(each, Variable) else each
         return [None if d is None else sum_to(d, x) for x, d in zip(inputs, each, strict=True)]
 
+    def lower(self, b: Builder, *inputs: Value) -> Value:
+        dtypes = [x.dtype for x in inputs]
+        if self.promotes is None:
+            dtype = np.result_type(*dtypes[-2:])
+            return self.lowering(b, inputs[0], *(b.convert(x, dtype) for x in inputs[1:]))
+        *wanted, made = self.promotes.resolve_dtypes((*dtypes, None))
+        if len(set(wanted)) > 1:
+            raise CannotLower(f"{self.name} of {wanted[0]} and {wanted[1]} has no common dtype")
+        xs = [b.convert(x, dtype) for x, dtype in zip(inputs, wanted, strict=True)]
+        return b.convert(self.lowering(b, *xs), made)
+
+
+ELEMENTWISE: dict[str, Elementwise] = {}
+"""Every op of this kind, by its name."""
+
+_LOGIC = {"add": "bitwise_or", "multiply": "bitwise_and", "maximum": "bitwise_or",
+          "minimum": "bitwise_and", "absolute": "copy"}  # fmt: skip
+
+
+def _by_opcode(name: str) -> Callable[..., Value]:
+    """Return the lowering to the opcode of this name; bools add and multiply as logic does."""
+
+    def lowering(b: Builder, *xs: Value) -> Value:
+        opcode: Callable[..., Value]
+        opcode = getattr(b, _LOGIC[name] if xs[0].dtype == bool and name in _LOGIC else name)
+        return opcode(*xs)
+
+    return lowering
+
 
 Derivative = Callable[..., Variable | Sequence[Variable | None]] | str
 """``(*inputs, output, g) -> gradients``, or the reason why there is none."""
@@ -75,18 +108,27 @@ Unary = Callable[[Operand], Variable]
 Binary = Callable[[Operand, Operand], Variable]
 
 
-def _op(name: str, arguments: str, compute: Any, derivative: Derivative, promotes: Any) -> Op:
-    names = tuple(arguments.split())
-    if isinstance(derivative, str):
-        return Elementwise(name, names, compute, None, promotes, no_gradient=derivative)
-    return Elementwise(name, names, compute, derivative, promotes, no_gradient=None)
+def _op(
+    name: str, arguments: str, compute: Any, derivative: Derivative, promotes: Any,
+    lowering: Callable[..., Value] | None = None,
+) -> Elementwise:  # fmt: skip
+    why = derivative if isinstance(derivative, str) else None
+    rule = None if isinstance(derivative, str) else derivative
+    op = Elementwise(name, tuple(arguments.split()), compute, rule, promotes, why,
+                     lowering or _by_opcode(name))  # fmt: skip
+    ELEMENTWISE[name] = op
+    return op
 
 
 def unary(
-    name: str, formula: str, compute: Any, derivative: Derivative, promotes: np.ufunc | None = None
-) -> Unary:
-    """Declare an op of one argument, and return the function that applies it."""
-    op = _op(name, "x", compute, derivative, promotes or compute)
+    name: str, formula: str, compute: Any, derivative: Derivative,
+    promotes: np.ufunc | None = None, lower: Callable[..., Value] | None = None,
+) -> Unary:  # fmt: skip
+    """Declare an op of one argument, and return the function that applies it.
+
+    ``lower`` is left out where the compiler has an opcode of this name.
+    """
+    op = _op(name, "x", compute, derivative, promotes or compute, lower)
 
     def function(x: Operand) -> Variable:
         return apply(op, *operands(name, x=x))
@@ -94,9 +136,12 @@ def unary(
     return _documented(function, name, formula, op)
 
 
-def binary(name: str, formula: str, compute: np.ufunc, derivative: Derivative) -> Binary:
+def binary(
+    name: str, formula: str, compute: np.ufunc, derivative: Derivative,
+    lower: Callable[..., Value] | None = None,
+) -> Binary:  # fmt: skip
     """Declare an op of two arguments, and return the function that applies it."""
-    op = _op(name, "x y", compute, derivative, compute)
+    op = _op(name, "x y", compute, derivative, compute, lower)
 
     def function(x: Operand, y: Operand) -> Variable:
         return apply(op, *operands(name, x=x, y=y))
@@ -147,7 +192,8 @@ log = unary("log", "the natural logarithm of x", np.log, lambda x, out, g: g / x
 log1p = unary("log1p", "log(1 + x)", np.log1p, lambda x, out, g: g / (1 + x))
 expm1 = unary("expm1", "e ** x - 1", np.expm1, lambda x, out, g: g * exp(x))
 sqrt = unary("sqrt", "the square root of x", np.sqrt, lambda x, out, g: g / (2 * out))
-square = unary("square", "x * x", np.square, lambda x, out, g: g * (2 * x))
+square = unary("square", "x * x", np.square, lambda x, out, g: g * (2 * x),
+               lower=lambda b, x: b.multiply(x, x))  # fmt: skip
 absolute = unary("absolute", "|x|", np.absolute, lambda x, out, g: g * sign(x))
 sign: Unary = unary("sign", "-1, 0 or 1", np.sign, lambda x, out, g: zeros_like(x))
 sin = unary("sin", "the sine of x", np.sin, lambda x, out, g: g * cos(x))
@@ -169,17 +215,18 @@ def _relu(x: Array) -> Array:
 
 
 relu = unary("relu", "max(x, 0)", _relu, lambda x, out, g: g * greater(x, 0),
-             promotes=np.positive)  # fmt: skip
+             promotes=np.positive,
+             lower=lambda b, x: b.maximum(x, b.constant(0, x.dtype)))  # fmt: skip
 
 # --- choosing ------------------------------------------------------------------------------
 
-_STEP = "a comparison is constant but for steps"
-greater: Binary = binary("greater", "whether x > y", np.greater, _STEP)
-greater_equal = binary("greater_equal", "whether x >= y", np.greater_equal, _STEP)
-less = binary("less", "whether x < y", np.less, _STEP)
-less_equal = binary("less_equal", "whether x <= y", np.less_equal, _STEP)
-equal = binary("equal", "whether x == y", np.equal, _STEP)
-not_equal = binary("not_equal", "whether x != y", np.not_equal, _STEP)
+_COMPARISON = "a comparison is constant but for steps"
+greater: Binary = binary("greater", "whether x > y", np.greater, _COMPARISON)
+greater_equal = binary("greater_equal", "whether x >= y", np.greater_equal, _COMPARISON)
+less = binary("less", "whether x < y", np.less, _COMPARISON)
+less_equal = binary("less_equal", "whether x <= y", np.less_equal, _COMPARISON)
+equal = binary("equal", "whether x == y", np.equal, _COMPARISON)
+not_equal = binary("not_equal", "whether x != y", np.not_equal, _COMPARISON)
 
 
 def _share(first: Variable, second: Variable, g: Variable) -> Variable:
@@ -193,7 +240,8 @@ minimum = binary("minimum", "the smaller of x and y (ties share the gradient)", 
                  lambda x, y, out, g: (_share(y, x, g), _share(x, y, g)))  # fmt: skip
 
 _where = _op("where", "condition x y", np.where,
-             lambda c, x, y, out, g: (None, where(c, g, 0), where(c, 0, g)), None)  # fmt: skip
+             lambda c, x, y, out, g: (None, where(c, g, 0), where(c, 0, g)), None,
+             lambda b, c, x, y: b.select(b.convert(c, bool), x, y))  # fmt: skip
 
 
 def where(condition: Operand, x: Operand, y: Operand) -> Variable:

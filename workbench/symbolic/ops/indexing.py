@@ -1,7 +1,6 @@
-"""Ops that take arrays apart, and put them together: indexing and concatenation."""
+"""Indexing, in all of NumPy's ways, and its opposite: putting values at an index."""
 
 # What infer, compute and gradient are for is said once, in Op.
-# ruff: noqa: D101
 
 from __future__ import annotations
 
@@ -10,204 +9,330 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import EllipsisType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from workbench.arrays import Array, namespace, scatter_add
+from workbench.arrays import Array, scatter_add
+from workbench.compiler import Builder, Value
 from workbench.errors import DtypeError, GraphError, OptionError, ShapeError
-from workbench.symbolic.graph import Gradients, Inputs, Op, Operand, Type, Variable, apply, sides
+from workbench.symbolic.graph import (
+    CAST_IT,
+    Constant,
+    Gradients,
+    Inputs,
+    NotKnown,
+    Op,
+    Operand,
+    Type,
+    Variable,
+    apply,
+    sides,
+)
+from workbench.symbolic.ops.creation import arange, zeros
+from workbench.symbolic.ops.elementwise import equal, where
 from workbench.symbolic.ops.shaping import (
     broadcast_shapes,
-    normal_axes,
-    shape_of,
-    static_shape,
+    broadcast_to,
+    cast,
+    reshape,
+    zeros_like,
 )
+from workbench.symbolic.ops.sizes import shape_of, size_of
 from workbench.symbolic.values import operand, operands
 
-# --- joining and taking apart --------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Concatenate(Op):
-    axis: int
-    name = "concatenate"
-
-    def infer(self, *inputs: Variable) -> Type:
-        first, names = inputs[0], [f"arrays[{i}]" for i in range(len(inputs))]
-        shape: list[int | None] = list(first.shape)
-        for k, x in zip(names, inputs, strict=True):
-            for a in range(first.ndim):
-                if x.ndim != first.ndim or (
-                    a != self.axis and None not in (x.shape[a], shape[a]) and x.shape[a] != shape[a]
-                ):
-                    raise ShapeError("concatenate", f"{k} does not fit those before it",
-                                     given=sides(**dict(zip(names, inputs, strict=True))),
-                                     expected=f"other axes than {self.axis} alike")  # fmt: skip
-                shape[a] = x.shape[a] if shape[a] is None else shape[a]
-        along = [x.shape[self.axis] for x in inputs]
-        shape[self.axis] = None if None in along else sum(n for n in along if n is not None)
-        return Type(np.result_type(*(x.dtype for x in inputs)), tuple(shape))
-
-    def compute(self, *inputs: Array) -> Array:
-        return np.concatenate(inputs, axis=self.axis)
-
-    def gradient(self, inputs: Inputs, output: Variable, g: Variable) -> Gradients:
-        shapes = [shape_of(x) for x in inputs]
-        return [apply(Piece(self.axis, i), g, *shapes) for i in range(len(inputs))]
-
-
-def concatenate(arrays: Sequence[Operand], axis: int = 0) -> Variable:
-    """Return ``arrays`` joined along an existing axis.
-
-    Raises
-    ------
-    ShapeError
-        If two of them can never agree along another axis, naming the second.
-    """
-    if isinstance(arrays, Variable) or not len(arrays):
-        raise OptionError("concatenate", "arrays is not a list of at least one array",
-                          given=f"arrays={arrays!r}")  # fmt: skip
-    xs = operands("concatenate", **{f"arrays[{i}]": x for i, x in enumerate(arrays)})
-    if xs[0].ndim == 0:
-        raise ShapeError("concatenate", "arrays[0] has no axis to join along", given=sides(x=xs[0]),
-                         fix="ops.expand_dims(x, 0)")  # fmt: skip
-    return apply(Concatenate(normal_axes("concatenate", xs[0], axis)[0]), *xs)
-
-
-@dataclass(frozen=True)
-class Piece(Op):
-    """The part of a concatenation that came from its array ``i``; takes all their shapes."""
-
-    axis: int
-    i: int
-    name = "piece"
-    view = True
-
-    def place(self, shapes: Sequence[Array]) -> tuple[slice, ...]:
-        """Return where that part lies."""
-        sizes = [int(shape[self.axis]) for shape in shapes[: self.i + 1]]
-        return (slice(None),) * self.axis + (slice(sum(sizes[:-1]), sum(sizes)),)
-
-    def infer(self, *inputs: Variable) -> Type:
-        return Type(inputs[0].dtype, static_shape(inputs[1 + self.i]))
-
-    def compute(self, *inputs: Array) -> Array:
-        return inputs[0][self.place(inputs[1:])]
-
-    def gradient(self, inputs: Inputs, output: Variable, g: Variable) -> Gradients:
-        return [apply(PieceInZeros(self), g, *inputs[1:]), *[None] * (len(inputs) - 1)]
-
-
-@dataclass(frozen=True)
-class PieceInZeros(Op):
-    """Zeros with one part of a concatenation in its place: the transpose of taking it."""
-
-    of: Piece
-    name = "piece_in_zeros"
-
-    def infer(self, *inputs: Variable) -> Type:
-        g, *shapes = inputs
-        sizes = [static_shape(shape) for shape in shapes]
-        along = [each[self.of.axis] for each in sizes]
-        result = list(sizes[self.of.i])
-        result[self.of.axis] = None if None in along else sum(n for n in along if n is not None)
-        return Type(g.dtype, tuple(result))
-
-    def compute(self, *inputs: Array) -> Array:
-        g, *shapes = inputs
-        shape = list(g.shape)
-        shape[self.of.axis] = sum(int(each[self.of.axis]) for each in shapes)
-        result = namespace(g).zeros(shape, g.dtype)
-        result[self.of.place(shapes)] = g
-        return result
-
-    def gradient(self, inputs: Inputs, output: Variable, g: Variable) -> Gradients:
-        return [apply(self.of, g, *inputs[1:]), *[None] * (len(inputs) - 1)]
-
-
-# --- indexing ------------------------------------------------------------------------------
-
 _ARRAY = "array"  # Stands, in an index, for the next of the node's inputs.
-_Part = int | str | tuple[Any, Any, Any] | EllipsisType | None
+_Bound = int | str | None
+_Part = int | str | tuple[_Bound, _Bound, _Bound] | EllipsisType | None
+
+
+class _Region(NamedTuple):
+    """Where, in an array of known shape, an index points."""
+
+    start: list[int]
+    size: list[int]  # 1 along axes that an int takes away.
+    step: list[int]
+    kept: list[int]  # Axes that no int takes away.
+    axes: list[int]  # Of these, by their place in ``kept``, those that an array indexes.
+    arrays: list[Value]
+    dims: list[int]  # Of the result, without the axes that the arrays make.
+    place: int  # Where, among these, the axes lie that the arrays make.
+
+    @property
+    def together(self) -> tuple[int, ...]:
+        """The shape that the index arrays have when broadcast together."""
+        return np.broadcast_shapes(*(each.shape for each in self.arrays))
+
+    @property
+    def order(self) -> list[int]:
+        """The axes of ``kept`` with those that arrays index first."""
+        return self.axes + [a for a in range(len(self.kept)) if a not in self.axes]
+
+    @property
+    def turn(self) -> list[int]:
+        """The axes of (together, dims) in the order of the result."""
+        k = len(self.together)
+        rest = list(range(k, k + len(self.dims)))
+        return rest[: self.place] + list(range(k)) + rest[self.place :]
 
 
 @dataclass(frozen=True)
 class Index(Op):
-    """``x[index]``; an array in the index is an input, a slice is (start, stop, step)."""
+    """``x[index]``; a slice is (start, stop, step), and what is an expression is an input."""
 
     parts: tuple[_Part, ...]
     name = "getitem"
     view = True
 
+    def filled(self, rest: Sequence[Any]) -> list[Any]:
+        """Return the parts with the other inputs in their places."""
+        left = iter(rest)
+        return [
+            next(left) if isinstance(p, str)
+            else tuple(next(left) if isinstance(k, str) else k for k in p)
+            if isinstance(p, tuple) else p
+            for p in self.parts
+        ]  # fmt: skip
+
     @cached_property
     def _fixed(self) -> tuple[Any, ...]:
         return tuple(slice(*p) if isinstance(p, tuple) else p for p in self.parts)
 
-    def index(self, arrays: Sequence[Array]) -> tuple[Any, ...]:
+    def index(self, rest: Sequence[Array]) -> tuple[Any, ...]:
         """Return the index as NumPy takes it."""
-        if not arrays:
+        if not rest:
             return self._fixed
-        rest = iter(arrays)
-        return tuple(next(rest) if p == _ARRAY else p for p in self._fixed)
+        return tuple(
+            slice(*(None if k is None else int(k) for k in p)) if isinstance(p, tuple) else p
+            for p in self.filled(rest)
+        )
+
+    def place(self, lengths: Sequence[int]) -> int:
+        """Return how many axes of the result come before those that index arrays make.
+
+        ``lengths`` holds, for every part, how many other axes stand before it.  NumPy
+        counts ints beside arrays as arrays, and puts those that lie apart first.
+        """
+        at = [i for i, p in enumerate(self.parts) if isinstance(p, int | str)]
+        return lengths[at[0]] if at[-1] - at[0] == len(at) - 1 else 0
 
     def infer(self, *inputs: Variable) -> Type:
-        x, *arrays = inputs
+        x, *rest = inputs
         result: list[int | None] = []
-        advanced: list[int] = []  # Positions in the index; NumPy counts ints beside arrays.
-        axis, place = 0, 0
-        for position, part in enumerate(self.parts):
+        lengths: list[int] = []
+        arrays: dict[str, Variable] = {}
+        axis = 0
+        for part in self.filled(rest):
+            lengths.append(len(result))
             if part is None or part is Ellipsis:
                 result += [1] if part is None else []
                 continue
             n, axis = x.shape[axis], axis + 1
             if isinstance(part, tuple):
-                result.append(None if n is None else len(range(*slice(*part).indices(n))))
-                continue
-            if isinstance(part, int) and n is not None and not -n <= part < n:
+                known = not any(isinstance(k, Variable) for k in part)
+                size = len(range(*slice(*part).indices(n))) if known and n is not None else None
+                result.append(size)
+            elif isinstance(part, Variable):
+                arrays[f"index{len(arrays)}"] = part
+            elif n is not None and not -n <= part < n:
                 raise ShapeError("getitem", f"index {part} is outside axis {axis - 1} of x",
                                  given=sides(x=x))  # fmt: skip
-            if arrays:
-                place = len(result) if not advanced else place
-                advanced.append(position)
         if arrays:
-            together = broadcast_shapes("getitem", {f"index{i}": a for i, a in enumerate(arrays)})
-            adjacent = advanced[-1] - advanced[0] == len(advanced) - 1
-            place = place if adjacent else 0
-            result[place:place] = together
+            place = self.place(lengths)
+            result[place:place] = broadcast_shapes("getitem", arrays)
         return Type(x.dtype, tuple(result))
 
     def compute(self, *inputs: Array) -> Array:
-        x, *arrays = inputs
-        return x[self.index(arrays)]
+        x, *rest = inputs
+        try:
+            return x[self.index(rest)]
+        except IndexError as error:
+            raise ShapeError("getitem", str(error)) from None
 
     def gradient(self, inputs: Inputs, output: Variable, g: Variable) -> Gradients:
-        x, *arrays = inputs
-        return [apply(IndexAdd(self), g, shape_of(x), *arrays), *[None] * len(arrays)]
+        x, *rest = inputs
+        nothing = zeros(shape_of(x), g.dtype)
+        return [apply(IndexPut(self, True), nothing, g, *rest), *[None] * len(rest)]
+
+    def region(self, b: Builder, shape: Sequence[int], inputs: Sequence[Value]) -> _Region:
+        """Return where the index points; ``inputs`` are the node's, the expressions last."""
+        made = _Region([], [], [], [], [], [], [], 0)
+        lengths: list[int] = []
+        for part in self.filled(inputs[len(inputs) - self._expressions :]):
+            lengths.append(len(made.dims))
+            if part is None or part is Ellipsis:
+                made.dims.extend([1] if part is None else [])
+                continue
+            axis = len(made.start)
+            n = shape[axis]
+            if isinstance(part, int) and not -n <= part < n:
+                raise ShapeError("getitem", f"index {part} is outside axis {axis} of x",
+                                 given=f"x {tuple(shape)}")  # fmt: skip
+            if isinstance(part, tuple):
+                bounds = [_known(b, k, inputs) if isinstance(k, Value) else k for k in part]
+                along = range(*slice(*bounds).indices(n))
+                made.dims.append(len(along))
+            elif isinstance(part, Value):
+                made.axes.append(len(made.kept))
+                made.arrays.append(part)
+                along = range(n)
+            else:
+                along = range(part % n, part % n + 1)
+            if not isinstance(part, int):
+                made.kept.append(axis)
+            made.start.append(along.start if along else 0)
+            made.size.append(len(along))
+            made.step.append(along.step)
+        return made._replace(place=self.place(lengths)) if made.arrays else made
+
+    @cached_property
+    def _expressions(self) -> int:
+        return sum(p.count(_ARRAY) if isinstance(p, tuple) else isinstance(p, str)
+                   for p in self.parts)  # fmt: skip
+
+    def lower(self, b: Builder, *inputs: Value) -> Value:
+        r = self.region(b, inputs[0].shape, inputs)
+        x = b.slice(inputs[0], r.start, r.size, r.step)
+        if not r.arrays:
+            return b.reshape(x, r.dims)
+        x = b.transpose(b.reshape(x, [r.size[a] for a in r.kept]), r.order)
+        y = b.gather(x, *r.arrays, wrap=True)
+        return b.transpose(b.reshape(y, (*r.together, *r.dims)), r.turn)
+
+
+def _known(b: Builder, bound: Value, inputs: Sequence[Value]) -> int:
+    if (known := b.known(bound)) is None:
+        raise NotKnown(inputs.index(bound))
+    return int(known)
 
 
 @dataclass(frozen=True)
-class IndexAdd(Op):
-    """Zeros of a given shape with ``g`` added at an index: the transpose of indexing."""
+class IndexPut(Op):
+    """``x`` with ``y`` put, or added, at an index: added to zeros, the transpose of indexing."""
 
     at: Index
-    name = "index_add"
+    add: bool
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """What is done."""
+        return "inc_subtensor" if self.add else "set_subtensor"
 
     def infer(self, *inputs: Variable) -> Type:
-        return Type(inputs[0].dtype, static_shape(inputs[1]))
+        return inputs[0].type
 
     def compute(self, *inputs: Array) -> Array:
-        g, shape, *arrays = inputs
-        result = namespace(g).zeros(shape.tolist(), g.dtype)
-        if arrays:
-            scatter_add(result, self.at.index(arrays), g)
+        x, y, *rest = inputs
+        result, index = x.copy(), self.at.index(rest)
+        if not self.add:
+            result[index] = y
+        elif _ARRAY not in self.at.parts:
+            result[index] += y  # Slices meet no element twice.
         else:
-            result[self.at.index(())] = g  # Slices meet no element twice.
+            whole = [k for k in index[1:] if isinstance(k, slice) and k == slice(None)]
+            rows = isinstance(index[0], np.ndarray) and len(whole) == len(index) - 1
+            scatter_add(result, index[0] if rows else index, y)
         return result
 
     def gradient(self, inputs: Inputs, output: Variable, g: Variable) -> Gradients:
-        _, _, *arrays = inputs
-        return [apply(self.at, g, *arrays), None, *[None] * len(arrays)]
+        x, y, *rest = inputs
+        dy = apply(self.at, g, *rest)
+        if self.add:
+            return [g, dy, *[None] * len(rest)]
+        if _ARRAY in self.at.parts:  # Where several were put, what the others held is lost.
+            flat = reshape(y, -1)
+            order = reshape(arange(size_of(flat, 0)), shape_of(y))
+            put = apply(self, zeros(shape_of(x), order.dtype), order, *rest)
+            dy = where(equal(apply(self.at, put, *rest), order), dy, 0)
+        return [apply(self, g, zeros_like(y), *rest), dy, *[None] * len(rest)]
+
+    def lower(self, b: Builder, *inputs: Value) -> Value:
+        x, y, *rest = inputs
+        r = self.at.region(b, x.shape, inputs)
+        if not r.arrays:
+            return self._lower_slices(b, x, y, r)
+        scatter = b.scatter_add if self.add else b.scatter_set
+        if tuple(r.size) != x.shape or {*r.step} != {1} or len(r.kept) < x.ndim:
+            # Part of x: what the index makes of positions is where to put y in x, flattened.
+            numbers = b.reshape(b.iota((x.size,), 0), x.shape)
+            at = b.reshape(self.at.lower(b, numbers, *rest), (y.size,))
+            flat = scatter(b.reshape(x, (x.size,)), b.reshape(y, (y.size,)), at)
+            return b.reshape(flat, x.shape)
+        back = np.argsort(r.turn).tolist()
+        turned = b.transpose(x, r.order)
+        shape = (*r.together, *turned.shape[len(r.axes) :])
+        y = b.reshape(b.transpose(y, back), shape)
+        return b.transpose(scatter(turned, y, *r.arrays), np.argsort(r.order).tolist())
+
+    def _lower_slices(self, b: Builder, x: Value, y: Value, r: _Region) -> Value:
+        if 0 in r.size:
+            return x
+        y = b.reshape(y, r.size)
+        turned = [m - 1 if s < 0 else 0 for m, s in zip(r.size, r.step, strict=True)]
+        y = b.slice(y, turned, r.size, [-1 if s < 0 else 1 for s in r.step])
+        gaps = [abs(s) - 1 if m > 1 else 0 for m, s in zip(r.size, r.step, strict=True)]
+        ends = [a + (m - 1) * s for a, m, s in zip(r.start, r.size, r.step, strict=True)]
+        low = [min(pair) for pair in zip(r.start, ends, strict=True)]
+        high = [n - 1 - max(pair) for n, *pair in zip(x.shape, r.start, ends, strict=True)]
+        padded = b.pad(y, low, high, gaps)
+        if self.add:
+            return b.add(x, padded)
+        mask = b.pad(b.broadcast(b.constant(True), r.size), low, high, gaps, False)
+        return b.select(mask, padded, x)
+
+
+def set_subtensor(part: Variable, y: Operand) -> Variable:
+    """Return the array that ``part`` is a part of, with ``y`` in its place.
+
+    Parameters
+    ----------
+    part : Variable
+        Made by indexing: ``set_subtensor(x[index], y)``.
+    y : array_like or Variable
+        Broadcast to the part.  Of several values put in one place the last one stays, and
+        has the gradient.
+
+    Raises
+    ------
+    GraphError
+        If ``part`` is not made by indexing.
+    DtypeError, ShapeError
+        If ``y`` does not fit it.
+    """
+    return _put("set_subtensor", part, y, False)
+
+
+def inc_subtensor(part: Variable, y: Operand) -> Variable:
+    """Return the array that ``part`` is a part of, with ``y`` added to it.
+
+    Values that meet in one place all count, which ``set_subtensor(x[i], x[i] + y)`` forgets;
+    for the rest, see :func:`set_subtensor`.
+    """
+    return _put("inc_subtensor", part, y, True)
+
+
+def _put(where: str, part: Variable, y: Operand, add: bool) -> Variable:
+    part = operand(where, part, "part")
+    if part.owner is None or not isinstance(part.owner.op, Index):
+        raise GraphError(where, "its first argument is not made by indexing",
+                         given=sides(part=part), fix=f"ops.{where}(x[index], y)")  # fmt: skip
+    x, *rest = part.owner.inputs
+    _, y = operands(where, part=part, y=y)
+    if not np.can_cast(y.dtype, x.dtype, "same_kind") or (add and x.dtype == bool):
+        raise DtypeError(where, f"y does not fit into {x.dtype}", given=sides(part=part, y=y),
+                         fix=CAST_IT)  # fmt: skip
+    y = broadcast_to(cast(y, x.dtype), shape_of(part))
+    return apply(IndexPut(part.owner.op, add), x, y, *rest)
+
+
+def index_update(x: Operand, index: Any, v: Operand) -> Variable:
+    """Return ``x`` with ``v`` put at ``index``: see :func:`set_subtensor`."""
+    return _put("index_update", getitem(x, index), v, False)
+
+
+def index_add(x: Operand, index: Any, v: Operand) -> Variable:
+    """Return ``x`` with ``v`` added at ``index``: see :func:`inc_subtensor`."""
+    return _put("index_add", getitem(x, index), v, True)
 
 
 def getitem(x: Operand, index: Any) -> Variable:
@@ -217,7 +342,8 @@ def getitem(x: Operand, index: Any) -> Variable:
     ----------
     x : array_like or Variable
     index : int, slice, Ellipsis, None, integer array, integer Variable, or a tuple of these
-        As NumPy reads it.  Slice bounds are ints.
+        As NumPy reads it.  The bounds of a slice are ints or integer scalar Variables, on
+        whose values the size of the result then depends.
 
     Raises
     ------
@@ -228,6 +354,8 @@ def getitem(x: Operand, index: Any) -> Variable:
     """
     x = operand("getitem", x)
     given = list(index) if isinstance(index, tuple) else [index]
+    # NumPy's array([]) holds floats; as an index, it holds no ints.
+    given = [np.zeros(0, np.int64) if isinstance(k, list) and not k else k for k in given]
     takes = [k for k in given if k is not None and k is not Ellipsis]
     dots = [i for i, k in enumerate(given) if k is Ellipsis]
     if len(takes) > x.ndim or len(dots) > 1:
@@ -238,12 +366,12 @@ def getitem(x: Operand, index: Any) -> Variable:
     # An Ellipsis that stands for no axis still parts the index arrays on its two sides.
     given[at : at + 1] = [slice(None)] * (x.ndim - len(takes)) or given[at : at + 1]
     parts: list[_Part] = []
-    arrays: list[Variable] = []
+    expressions: list[Variable] = []
     for k in given:
         if k is None or k is Ellipsis:
             parts.append(k)
         elif isinstance(k, slice):
-            parts.append(_slice_parts(k))
+            parts.append(_slice_parts(k, expressions))
         elif isinstance(k, int | np.integer) and not isinstance(k, bool):
             parts.append(int(k))
         else:
@@ -252,20 +380,35 @@ def getitem(x: Operand, index: Any) -> Variable:
             if array.dtype.kind == "b":
                 raise DtypeError("getitem", "a mask selects a number of elements not known yet",
                                  given=sides(index=array), fix="ops.where(mask, x, 0)")  # fmt: skip
-            arrays.append(operand("getitem", array, "index", dtype="iu"))
-    return apply(Index(tuple(parts)), x, *arrays)
+            expressions.append(operand("getitem", array, "index", dtype="iu"))
+    return apply(Index(tuple(parts)), x, *expressions)
 
 
-def _slice_parts(k: slice) -> tuple[Any, Any, Any]:
-    bounds = (k.start, k.stop, k.step)
-    if any(isinstance(b, Variable) for b in bounds):
-        raise GraphError("getitem", "the bounds of a slice are ints", given=repr(k),
-                         fix="index with an integer vector to choose at run time")  # fmt: skip
-    try:
-        start, stop, step = (None if b is None else operator.index(b) for b in bounds)
-    except TypeError:
-        step = 0
+def _slice_parts(k: slice, expressions: list[Variable]) -> tuple[_Bound, _Bound, _Bound]:
+    """Return the bounds of a slice; those that are expressions are appended to the list."""
+    start, stop, step = (_bound(k, bound, expressions) for bound in (k.start, k.stop, k.step))
     if step == 0:
-        raise OptionError("getitem", "this slice is not usable", given=repr(k),
-                          expected="ints or None, and a step that is not 0")  # fmt: skip
+        raise _unusable(k)
     return start, stop, step
+
+
+def _bound(k: slice, bound: Any, expressions: list[Variable]) -> _Bound:
+    if bound is None:
+        return None
+    if isinstance(bound, Variable):
+        if bound.ndim or bound.dtype.kind not in "iu":
+            raise DtypeError("getitem", "the bound of a slice is not one integer",
+                             given=sides(bound=bound))  # fmt: skip
+        if not isinstance(bound, Constant):
+            expressions.append(bound)
+            return _ARRAY
+        bound = bound.data
+    try:
+        return operator.index(bound)
+    except TypeError:
+        raise _unusable(k) from None
+
+
+def _unusable(k: slice) -> OptionError:
+    return OptionError("getitem", "this slice is not usable", given=repr(k),
+                       expected="ints or None, and a step that is not 0")  # fmt: skip

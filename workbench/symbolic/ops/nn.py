@@ -1,14 +1,10 @@
-"""Ops of neural networks, built from the others wherever that costs nothing.
-
-Images are (N, C, H, W), kernels (F, C, KH, KW); convolution is cross-correlation.
-"""
+"""Softmax, losses, and what else networks are built of, from other ops where that costs nothing."""
 
 # What infer, compute and gradient are for is said once, in Op.
 # ruff: noqa: D101
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,29 +12,28 @@ import numpy as np
 
 from workbench import arrays
 from workbench.arrays import Array
-from workbench.errors import OptionError, ShapeError
-from workbench.symbolic.graph import (
-    Gradients,
-    Inputs,
-    NoGradient,
-    Op,
-    Operand,
-    Type,
-    Variable,
-    apply,
-    sides,
+from workbench.compiler import Builder, Value
+from workbench.errors import DtypeError, OptionError, ShapeError
+from workbench.symbolic.graph import Gradients, Inputs, Op, Operand, Type, Variable, apply, sides
+from workbench.symbolic.ops.activations import softplus
+from workbench.symbolic.ops.arranging import swapaxes, tril
+from workbench.symbolic.ops.creation import ones
+from workbench.symbolic.ops.elementwise import (
+    absolute,
+    exp,
+    log,
+    maximum,
+    minimum,
+    relu,
+    sqrt,
+    square,
+    where,
 )
-from workbench.symbolic.ops.elementwise import exp, square
-from workbench.symbolic.ops.linear import tensordot
-from workbench.symbolic.ops.reductions import count, max, mean, sum
-from workbench.symbolic.ops.shaping import (
-    expand_dims,
-    normal_axes,
-    shape_of,
-    shape_operand,
-    static_shape,
-    transpose,
-)
+from workbench.symbolic.ops.linear import matmul
+from workbench.symbolic.ops.reductions import count, mean, sum
+from workbench.symbolic.ops.sizes import normal_axes, shape_of, size_of
+from workbench.symbolic.ops.sorting import one_hot
+from workbench.symbolic.ops.special import logical_and, xlogy
 from workbench.symbolic.values import operand, operands
 
 # --- softmax and losses --------------------------------------------------------------------
@@ -59,6 +54,11 @@ class Softmax(Op):
 
     def gradient(self, inputs: Inputs, output: Variable, g: Variable) -> Gradients:
         return (output * (g - sum(g * output, self.axis, keepdims=True)),)
+
+    def lower(self, b: Builder, *inputs: Value) -> Value:
+        (x,) = inputs
+        e = b.exp(b.subtract(x, b.max(x, (self.axis,), keepdims=True)))
+        return b.divide(e, b.sum(e, (self.axis,), keepdims=True))
 
 
 def softmax(x: Operand, axis: int = -1) -> Variable:
@@ -83,6 +83,10 @@ class LogSoftmax(Op):
     def gradient(self, inputs: Inputs, output: Variable, g: Variable) -> Gradients:
         return (g - exp(output) * sum(g, self.axis, keepdims=True),)
 
+    def lower(self, b: Builder, *inputs: Value) -> Value:
+        x = b.subtract(inputs[0], b.max(inputs[0], (self.axis,), keepdims=True))
+        return b.subtract(x, b.log(b.sum(b.exp(x), (self.axis,), keepdims=True)))
+
 
 def log_softmax(x: Operand, axis: int = -1) -> Variable:
     """Return the logarithm of the softmax along ``axis``, exact where that underflows."""
@@ -97,21 +101,9 @@ def _one_axis(where: str, x: Variable, axis: int) -> int:
     return axes[0]
 
 
-@dataclass(frozen=True)
-class OneHot(NoGradient):
-    """Rows of zeros with a one at each label; the second input has the shape (N, K)."""
-
-    dtype: np.dtype[Any]
-    name = "one_hot"
-    no_gradient = "labels are integers"
-
-    def infer(self, *inputs: Variable) -> Type:
-        return Type(self.dtype, static_shape(inputs[1]))
-
-    def compute(self, *inputs: Array) -> Array:
-        labels, shape = inputs
-        classes = arrays.namespace(labels).arange(int(shape[1]))
-        return (labels[:, None] == classes).astype(self.dtype)
+def softmin(x: Operand, axis: int = -1) -> Variable:
+    """Return the softmax of ``-x``."""
+    return softmax(-operand("softmin", x, ndim=1, dtype="f"), axis)
 
 
 @dataclass(frozen=True)
@@ -135,7 +127,17 @@ class NegativeLogLikelihood(Op):
 
     def gradient(self, inputs: Inputs, output: Variable, g: Variable) -> Gradients:
         x, labels = inputs
-        return apply(OneHot(x.dtype), labels, shape_of(x)) * (-g / count(x, (0,))), None
+        return one_hot(labels, size_of(x, 1), x.dtype) * (-g / count(x, (0,))), None
+
+    def lower(self, b: Builder, *inputs: Value) -> Value:
+        x, labels = inputs
+        n = x.shape[0]
+        if labels.shape != (n,):
+            raise ShapeError("softmax_cross_entropy", "the labels do not fit the logits",
+                             given=f"logits {x.shape}, {labels.shape[0]} labels",
+                             expected=f"{n} labels")  # fmt: skip
+        picked = b.gather(x, b.iota((n,), 0), labels, wrap=False)
+        return b.divide(b.sum(picked), b.constant(-n, x.dtype))
 
 
 def softmax_cross_entropy(logits: Operand, labels: Operand) -> Variable:
@@ -160,7 +162,31 @@ def softmax_cross_entropy(logits: Operand, labels: Operand) -> Variable:
         raise ShapeError(where, "logits and labels do not fit together",
                          given=sides(logits=logits, labels=labels),
                          expected="logits (N, K) and labels (N,)")  # fmt: skip
-    return apply(NegativeLogLikelihood(), log_softmax(logits), labels)
+    return nll_loss(log_softmax(logits), labels, where=where)
+
+
+def nll_loss(log_p: Operand, labels: Operand, where: str = "nll_loss") -> Variable:
+    """Return the mean over the batch of minus the entry of ``log_p`` (N, K) at each label."""
+    log_p = operand(where, log_p, "log_p", dtype="f")
+    labels = operand(where, labels, "labels", dtype="iu")
+    if (log_p.ndim, labels.ndim) != (2, 1):
+        raise ShapeError(where, "log_p and labels do not fit together",
+                         given=sides(log_p=log_p, labels=labels),
+                         expected="log_p (N, K) and labels (N,)")  # fmt: skip
+    return apply(NegativeLogLikelihood(), log_p, labels)
+
+
+def _alike(where: str, **pair: Any) -> list[Variable]:
+    """Return two arguments whose shapes may not differ: (N, 1) against (N,) would broadcast."""
+    p, t = operands(where, **pair)
+    if p.ndim != t.ndim or any(
+        None not in (n, m) and n != m for n, m in zip(p.shape, t.shape, strict=True)
+    ):
+        first, second = pair
+        raise ShapeError(where, f"{first} and {second} differ in shape",
+                         given=sides(**{first: p, second: t}), expected="one shape",
+                         fix=f"reshape or expand_dims the {second}")  # fmt: skip
+    return [p, t]
 
 
 def mean_squared_error(prediction: Operand, target: Operand) -> Variable:
@@ -171,190 +197,126 @@ def mean_squared_error(prediction: Operand, target: Operand) -> Variable:
     ShapeError
         If their shapes can differ: (N, 1) against (N,) would broadcast to (N, N).
     """
-    p, t = operands("mean_squared_error", prediction=prediction, target=target)
-    if p.ndim != t.ndim or any(
-        None not in (n, m) and n != m for n, m in zip(p.shape, t.shape, strict=True)
-    ):
-        raise ShapeError("mean_squared_error", "prediction and target differ in shape",
-                         given=sides(prediction=p, target=t), expected="one shape",
-                         fix="reshape or expand_dims the target")  # fmt: skip
+    p, t = _alike("mean_squared_error", prediction=prediction, target=target)
     return mean(square(p - t))
 
 
-# --- windows over images -------------------------------------------------------------------
+def mean_absolute_error(prediction: Operand, target: Operand) -> Variable:
+    """Return the mean over all elements of ``|prediction - target|``."""
+    p, t = _alike("mean_absolute_error", prediction=prediction, target=target)
+    return mean(absolute(p - t))
 
 
-@dataclass(frozen=True)
-class Im2Col(Op):
-    size: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    fill: float
-    where: str
-    name = "im2col"
-    view = True
-
-    def infer(self, *inputs: Variable) -> Type:
-        (x,) = inputs
-        if x.ndim != 4:
-            raise ShapeError(self.where, "images come as a batch", given=sides(x=x),
-                             expected="x (N, C, H, W)")  # fmt: skip
-        out: list[int | None] = []
-        for n, k, s, p in zip(x.shape[2:], self.size, self.stride, self.padding, strict=True):
-            if n is not None and k > n + 2 * p:
-                raise ShapeError(self.where, "the window is larger than the padded image",
-                                 given=f"window {self.size}, padding {self.padding}, {sides(x=x)}",
-                                 fix="use a smaller window or more padding")  # fmt: skip
-            out.append(None if n is None else (n + 2 * p - k) // s + 1)
-        return Type(x.dtype, (*x.shape[:2], *out, *self.size))
-
-    def compute(self, *inputs: Array) -> Array:
-        return arrays.im2col(inputs[0], self.size, self.stride, self.padding,
-                             fill=self.fill, where=self.where)  # fmt: skip
-
-    def gradient(self, inputs: Inputs, output: Variable, g: Variable) -> Gradients:
-        return (apply(Col2Im(self.stride, self.padding), g, shape_of(inputs[0])),)
+def huber_loss(prediction: Operand, target: Operand, delta: float = 1.0) -> Variable:
+    """Return the mean of d * d / 2, going on in a straight line where |d| > delta (Huber, 1964)."""
+    p, t = _alike("huber_loss", prediction=prediction, target=target)
+    d = absolute(p - t)
+    inner = minimum(d, delta)
+    return mean(inner * (d - 0.5 * inner))
 
 
-def im2col(
-    x: Operand, size: int | Sequence[int], stride: int | Sequence[int] = 1,
-    padding: int | Sequence[int] = 0, *, fill: float = 0.0, where: str = "im2col",
-) -> Variable:  # fmt: skip
-    """Return every window of a batch of images: see :func:`workbench.arrays.im2col`.
+def binary_cross_entropy(p: Operand, target: Operand) -> Variable:
+    """Return the mean of minus the log-probability of each target, for probabilities ``p``.
 
-    Returns
-    -------
-    Variable, shape (N, C, OH, OW, KH, KW)
+    A logarithm is at least -100, so that a certain error costs much, but not infinitely much.
     """
-    x = operand(where, x)
-    op = Im2Col(arrays.pair(size, where, "size", 1), arrays.pair(stride, where, "stride", 1),
-                arrays.pair(padding, where, "padding", 0), fill, where)  # fmt: skip
-    return apply(op, x)
+    p, t = _alike("binary_cross_entropy", p=p, target=target)
+    least = np.exp(-100) if p.dtype == np.float64 else np.finfo(p.dtype).tiny
+    return -mean(t * log(maximum(p, float(least))) + (1 - t) * log(maximum(1 - p, float(least))))
 
 
-@dataclass(frozen=True)
-class Col2Im(Op):
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    name = "col2im"
-
-    def infer(self, *inputs: Variable) -> Type:
-        windows, shape = inputs
-        if windows.ndim != 6 or shape.shape != (4,) or None in windows.shape[4:]:
-            raise ShapeError("col2im", "these are not windows of images",
-                             given=sides(windows=windows, shape=shape),
-                             expected="windows (N, C, OH, OW, KH, KW), 4 sizes")  # fmt: skip
-        return Type(windows.dtype, static_shape(shape))
-
-    def compute(self, *inputs: Array) -> Array:
-        windows, shape = inputs
-        return arrays.col2im(windows, shape.tolist(), self.stride, self.padding)
-
-    def gradient(self, inputs: Inputs, output: Variable, g: Variable) -> Gradients:
-        kh, kw = inputs[0].shape[4:]
-        return apply(Im2Col((kh, kw), self.stride, self.padding, 0.0, "im2col"), g), None  # type: ignore[arg-type]
+def binary_cross_entropy_with_logits(logits: Operand, target: Operand) -> Variable:
+    """Return the binary cross-entropy of the sigmoid of ``logits``, exact where that saturates."""
+    z, t = _alike("binary_cross_entropy_with_logits", logits=logits, target=target)
+    return mean(softplus(z) - z * t)
 
 
-def col2im(
-    windows: Operand, shape: Sequence[int] | Variable, stride: int | Sequence[int] = 1,
-    padding: int | Sequence[int] = 0,
-) -> Variable:  # fmt: skip
-    """Return images with every window added back in its place: the transpose of ``im2col``.
+def kl_divergence(log_q: Operand, p: Operand) -> Variable:
+    """Return the mean over rows of sum(p log(p / q)), given the logarithm of q."""
+    log_q, p = _alike("kl_divergence", log_q=log_q, p=p)
+    return mean(sum(xlogy(p, p) - p * log_q, axis=-1))
+
+
+def poisson_nll_loss(log_rate: Operand, target: Operand) -> Variable:
+    """Return the mean of minus the Poisson log-likelihood of ``target``, but for a constant."""
+    r, t = _alike("poisson_nll_loss", log_rate=log_rate, target=target)
+    return mean(exp(r) - t * r)
+
+
+def hinge_loss(scores: Operand, target: Operand) -> Variable:
+    """Return the mean of max(0, 1 - target * score), for targets of -1 and 1."""
+    s, t = _alike("hinge_loss", scores=scores, target=target)
+    return mean(relu(1 - t * s))
+
+
+def cosine_similarity(x: Operand, y: Operand, axis: int = -1, eps: float = 1e-8) -> Variable:
+    """Return the cosine of the angle between vectors along ``axis``; lengths are at least eps."""
+    x, y = operands("cosine_similarity", x=x, y=y)
+    lengths = [sqrt(maximum(sum(square(v), axis), eps * eps)) for v in (x, y)]
+    return sum(x * y, axis) / (lengths[0] * lengths[1])
+
+
+# --- what layers stand on ------------------------------------------------------------------
+
+
+def dropout(x: Operand, rate: float, random: Any) -> Variable:
+    """Return ``x`` with elements dropped at random, the rest scaled up (Srivastava et al., 2014).
 
     Parameters
     ----------
-    windows : array_like or Variable, shape (N, C, OH, OW, KH, KW)
-        With KH and KW known.
-    shape : (N, C, H, W), or an int vector Variable
-    stride, padding : int or (int, int)
-        As given to ``im2col``.
-    """
-    op = Col2Im(arrays.pair(stride, "col2im", "stride", 1),
-                arrays.pair(padding, "col2im", "padding", 0))  # fmt: skip
-    return apply(op, operand("col2im", windows, "windows"), shape_operand("col2im", shape))
-
-
-def conv2d(
-    x: Operand, w: Operand, b: Operand | None = None, stride: int | Sequence[int] = 1,
-    padding: int | Sequence[int] = 0,
-) -> Variable:  # fmt: skip
-    """Return the cross-correlation of images with kernels, plus a bias a channel.
-
-    Parameters
-    ----------
-    x : array_like or Variable, shape (N, C, H, W)
-    w : array_like or Variable, shape (F, C, KH, KW)
-        With KH and KW known.
-    b : array_like or Variable, shape (F,), optional
-    stride, padding : int or (int, int)
-
-    Returns
-    -------
-    Variable, shape (N, F, OH, OW)
+    x : array_like or Variable
+    rate : float
+        The probability of dropping an element, at least 0 and below 1.
+    random : RandomStreams
+        Draws another mask in every call.
 
     Raises
     ------
-    ShapeError
-        If they can never fit together.
+    OptionError
+        For another rate.
     """
-    x, w = operands("conv2d", x=x, w=w)
-    if w.ndim != 4 or None in w.shape[2:]:
-        raise ShapeError("conv2d", "w is not a set of kernels of known size", given=sides(w=w),
-                         expected="w (F, C, KH, KW)")  # fmt: skip
-    windows = im2col(x, w.shape[2:], stride, padding, where="conv2d")  # type: ignore[arg-type]
-    if None not in (x.shape[1], w.shape[1]) and x.shape[1] != w.shape[1]:
-        raise ShapeError("conv2d", f"x has {x.shape[1]} channels, w takes {w.shape[1]}",
-                         given=sides(x=x, w=w), expected="one number of channels")  # fmt: skip
-    y = transpose(tensordot(w, windows, ((1, 2, 3), (1, 4, 5))), (1, 0, 2, 3))
-    if b is None:
-        return y
-    b = operand("conv2d", b, "b")
-    if b.ndim != 1 or (None not in (b.shape[0], w.shape[0]) and b.shape[0] != w.shape[0]):
-        raise ShapeError("conv2d", "b does not hold one number a kernel", given=sides(w=w, b=b),
-                         expected="w (F, C, KH, KW), b (F,)")  # fmt: skip
-    return y + expand_dims(b, (1, 2))
+    x = operand("dropout", x, dtype="f")
+    if not 0 <= rate < 1:
+        raise OptionError("dropout", "rate is a probability below 1", given=f"rate={rate}")
+    kept: Variable = random.bernoulli(shape_of(x), 1 - rate, dtype=bool)
+    return where(kept, x / (1 - rate), 0)
 
 
-def max_pool2d(
-    x: Operand, size: int | Sequence[int], stride: int | Sequence[int] | None = None,
-    padding: int | Sequence[int] = 0,
-) -> Variable:  # fmt: skip
-    """Return the largest element of each window; ties share the gradient equally.
-
-    Parameters
-    ----------
-    x : array_like or Variable, shape (N, C, H, W)
-    size : int or (int, int)
-    stride : int or (int, int), optional
-        ``size`` where None.
-    padding : int or (int, int)
-        Of minus infinity, which never wins; at most half of ``size``.
-    """
-    return max(_pool_windows("max_pool2d", x, size, stride, padding, -np.inf), (4, 5))
-
-
-def avg_pool2d(
-    x: Operand, size: int | Sequence[int], stride: int | Sequence[int] | None = None,
-    padding: int | Sequence[int] = 0,
-) -> Variable:  # fmt: skip
-    """Return the mean of each window, padding (of zeros) included.
-
-    Parameters
-    ----------
-    x : array_like or Variable, shape (N, C, H, W)
-    size, stride, padding
-        As :func:`max_pool2d`.
-    """
-    return mean(_pool_windows("avg_pool2d", x, size, stride, padding, 0.0), (4, 5))
-
-
-def _pool_windows(
-    where: str, x: Operand, size: Any, stride: Any, padding: Any, fill: float
+def scaled_dot_product_attention(
+    q: Operand, k: Operand, v: Operand, mask: Operand | None = None, causal: bool = False
 ) -> Variable:
-    x = operand(where, x, dtype="f")
-    size, padding = arrays.pair(size, where, "size", 1), arrays.pair(padding, where, "padding", 0)
-    if any(2 * p > k for p, k in zip(padding, size, strict=True)):
-        raise OptionError(where, "some windows would hold nothing but padding",
-                          given=f"size={size}, padding={padding}",
-                          expected="padding of at most half the size")  # fmt: skip
-    return im2col(x, size, size if stride is None else stride, padding, fill=fill, where=where)
+    """Return ``softmax(q @ k.T / sqrt(D)) @ v`` over the last two axes (Vaswani et al., 2017).
+
+    Parameters
+    ----------
+    q : array_like or Variable, shape (..., TQ, D)
+    k : array_like or Variable, shape (..., TK, D)
+    v : array_like or Variable, shape (..., TK, DV)
+        The leading axes are batches (examples, heads), and broadcast.
+    mask : booleans that broadcast to (..., TQ, TK), optional
+        True where the query may look at the key; a query that may look at none gets NaN.
+    causal : bool
+        Whether query t may look at keys up to t only.
+
+    Returns
+    -------
+    Variable, shape (..., TQ, DV)
+
+    Raises
+    ------
+    ShapeError, DtypeError
+        If the arguments can never fit.
+    """
+    name = "scaled_dot_product_attention"
+    q, k = operand(name, q, "q", ndim=2, dtype="f"), operand(name, k, "k", ndim=2, dtype="f")
+    scores = matmul(q, swapaxes(k, -1, -2)) / sqrt(count(q, (q.ndim - 1,)))
+    if causal:
+        past = tril(ones((size_of(q, q.ndim - 2), size_of(k, k.ndim - 2)), bool))
+        mask = past if mask is None else logical_and(past, mask)
+    if mask is not None:
+        mask = operand(name, mask, "mask")
+        if mask.dtype != bool:
+            raise DtypeError(name, "a mask is made of booleans", given=sides(mask=mask),
+                             expected="True where the query may look")  # fmt: skip
+        scores = where(mask, scores, -np.inf)
+    return matmul(softmax(scores), operand(name, v, "v", ndim=2))

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from workbench.arrays import Array
-from workbench.errors import ShapeError
+from workbench.compiler import Builder, Value
+from workbench.errors import OptionError, ShapeError
 from workbench.symbolic.graph import (
     Axis,
     Gradients,
@@ -26,14 +27,17 @@ from workbench.symbolic.graph import (
     apply,
     sides,
 )
-from workbench.symbolic.ops.elementwise import equal, exp
-from workbench.symbolic.ops.shaping import (
-    broadcast_to,
-    cast,
-    expand_dims,
-    normal_axes,
-    shape_of,
+from workbench.symbolic.ops.elementwise import (
+    absolute,
+    equal,
+    exp,
+    not_equal,
+    power,
+    sqrt,
+    square,
 )
+from workbench.symbolic.ops.shaping import broadcast_to, cast, expand_dims, squeeze
+from workbench.symbolic.ops.sizes import known_sizes, normal_axes, shape_of
 from workbench.symbolic.values import as_constant, operand
 
 
@@ -55,6 +59,12 @@ class Reduction(Op):
     def infer(self, *inputs: Variable) -> Type:
         return Type(inputs[0].dtype, self.reduced(inputs[0]))
 
+    def compute(self, *inputs: Array) -> Array:
+        return self.reduce(inputs[0], self.name)
+
+    def lower(self, b: Builder, *inputs: Value) -> Value:
+        return b.reduce(self.name, inputs[0], self.axis, self.keepdims)
+
     def reduce(self, x: Array, name: str) -> Array:
         """Return what the array's method of this name makes of it."""
         if x.size < 4096 or not isinstance(x, np.ndarray) or not self._short_and_inner(x):
@@ -75,18 +85,22 @@ class Reduction(Op):
         return y if self.keepdims or not self.axis else expand_dims(y, self.axis)
 
 
+def wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype of a sum: NumPy adds up small integers and bools as wide ones."""
+    if dtype.kind == "f":
+        return dtype
+    return np.result_type(dtype, np.uint64 if dtype.kind == "u" else np.int64)
+
+
 @dataclass(frozen=True)
 class Sum(Reduction):
     name = "sum"
 
     def infer(self, *inputs: Variable) -> Type:
-        dtype = inputs[0].dtype
-        if dtype.kind != "f":  # NumPy adds up small integers and bools as wide ones.
-            dtype = np.result_type(dtype, np.uint64 if dtype.kind == "u" else np.int64)
-        return Type(dtype, self.reduced(inputs[0]))
+        return Type(wide(inputs[0].dtype), self.reduced(inputs[0]))
 
-    def compute(self, *inputs: Array) -> Array:
-        return self.reduce(inputs[0], "sum")
+    def lower(self, b: Builder, *inputs: Value) -> Value:
+        return super().lower(b, b.convert(inputs[0], wide(inputs[0].dtype)))
 
     def gradient(self, inputs: Inputs, output: Variable, g: Variable) -> Gradients:
         return (broadcast_to(self.kept(g), shape_of(inputs[0])),)
@@ -113,6 +127,10 @@ class Count(NoGradient):
     def compute(self, *inputs: Array) -> Array:
         sizes = inputs[0].tolist()
         return self.dtype.type(math.prod(sizes[a] for a in self.axis))
+
+    def lower(self, b: Builder, *inputs: Value) -> Value:
+        sizes = known_sizes(b, inputs[0], 0)
+        return b.constant(math.prod(sizes[a] for a in self.axis), self.dtype)
 
 
 def count(x: Variable, axes: tuple[int, ...]) -> Variable:
@@ -141,12 +159,9 @@ class Extreme(Reduction):
     name: str  # "max" or "min": also the method that computes it.
 
     def infer(self, *inputs: Variable) -> Type:
-        if any(inputs[0].shape[a] == 0 for a in self.axis):
+        if 0 in [inputs[0].shape[a] for a in self.axis]:
             raise ShapeError(self.name, "no elements have no extreme", given=sides(x=inputs[0]))
         return super().infer(*inputs)
-
-    def compute(self, *inputs: Array) -> Array:
-        return self.reduce(inputs[0], self.name)
 
     def gradient(self, inputs: Inputs, output: Variable, g: Variable) -> Gradients:
         winners = cast(equal(inputs[0], self.kept(output)), g.dtype)
@@ -166,18 +181,60 @@ def min(x: Operand, axis: Axis = None, keepdims: bool = False) -> Variable:
 
 
 @dataclass(frozen=True)
-class ArgMax(NoGradient):
+class Truth(Reduction, NoGradient):
+    """Whether any, or all, elements differ from 0."""
+
+    name: str  # "any" or "all": also the method that computes it.
+    no_gradient = "a truth value does not change smoothly"
+
+    def infer(self, *inputs: Variable) -> Type:
+        return Type(np.dtype(bool), self.reduced(inputs[0]))
+
+    def lower(self, b: Builder, *inputs: Value) -> Value:
+        return super().lower(b, b.convert(inputs[0], bool))
+
+
+def any(x: Operand, axis: Axis = None, keepdims: bool = False) -> Variable:
+    """Return whether some element of ``x`` over ``axis`` is not 0; it has no gradient."""
+    x = operand("any", x)
+    return apply(Truth(normal_axes("any", x, axis), bool(keepdims), "any"), x)
+
+
+def all(x: Operand, axis: Axis = None, keepdims: bool = False) -> Variable:
+    """Return whether no element of ``x`` over ``axis`` is 0; it has no gradient."""
+    x = operand("all", x)
+    return apply(Truth(normal_axes("all", x, axis), bool(keepdims), "all"), x)
+
+
+def count_nonzero(x: Operand, axis: Axis = None, keepdims: bool = False) -> Variable:
+    """Return how many elements of ``x`` over ``axis`` are not 0."""
+    return sum(not_equal(x, 0), axis, keepdims)
+
+
+@dataclass(frozen=True)
+class ArgExtreme(NoGradient):
     axis: int | None
-    name = "argmax"
+    name: str  # "argmax" or "argmin": also the method that computes it.
     no_gradient = "a position is an integer: it does not change smoothly"
 
     def infer(self, *inputs: Variable) -> Type:
         (x,) = inputs
+        if 0 in (x.shape if self.axis is None else (x.shape[self.axis],)):
+            raise ShapeError(self.name, "no elements have no extreme", given=sides(x=x))
         shape = () if self.axis is None else x.shape[: self.axis] + x.shape[self.axis + 1 :]
         return Type(np.dtype(np.int64), shape)
 
     def compute(self, *inputs: Array) -> Array:
-        return inputs[0].argmax(axis=self.axis)
+        return getattr(inputs[0], self.name)(axis=self.axis)
+
+    def lower(self, b: Builder, *inputs: Value) -> Value:
+        x = b.reshape(inputs[0], (inputs[0].size,)) if self.axis is None else inputs[0]
+        return b.emit(self.name, x, axis=self.axis or 0)
+
+
+def _position(name: str, x: Operand, axis: int | None) -> Variable:
+    x = operand(name, x)
+    return apply(ArgExtreme(None if axis is None else normal_axes(name, x, axis)[0], name), x)
 
 
 def argmax(x: Operand, axis: int | None = None) -> Variable:
@@ -187,8 +244,17 @@ def argmax(x: Operand, axis: int | None = None) -> Variable:
     -----
     No gradient: a position is an integer.
     """
-    x = operand("argmax", x)
-    return apply(ArgMax(None if axis is None else normal_axes("argmax", x, axis)[0]), x)
+    return _position("argmax", x, axis)
+
+
+def argmin(x: Operand, axis: int | None = None) -> Variable:
+    """Return the position of the (first) smallest element along ``axis``, or of all, flattened.
+
+    Notes
+    -----
+    No gradient: a position is an integer.
+    """
+    return _position("argmin", x, axis)
 
 
 @dataclass(frozen=True)
@@ -205,8 +271,84 @@ class LogSumExp(Reduction):
     def gradient(self, inputs: Inputs, output: Variable, g: Variable) -> Gradients:
         return (self.kept(g) * exp(inputs[0] - self.kept(output)),)
 
+    def lower(self, b: Builder, *inputs: Value) -> Value:
+        (x,) = inputs
+        top = b.max(x, self.axis, keepdims=True)
+        zero = b.constant(0, x.dtype)
+        top = b.select(b.bitwise_or(b.isnan(top), b.isinf(top)), zero, top)
+        y = b.add(b.log(b.sum(b.exp(b.subtract(x, top)), self.axis, keepdims=True)), top)
+        return y if self.keepdims else b.reshape(y, [n for a, n in enumerate(y.shape)
+                                                     if a not in self.axis])  # fmt: skip
+
 
 def logsumexp(x: Operand, axis: Axis = None, keepdims: bool = False) -> Variable:
     """Return ``log(sum(exp(x)))`` over ``axis`` (all axes where None), without overflow."""
     x = operand("logsumexp", x, dtype="f")
     return apply(LogSumExp(normal_axes("logsumexp", x, axis), bool(keepdims)), x)
+
+
+# --- composed of these ---------------------------------------------------------------------
+
+
+def var(x: Operand, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Variable:
+    """Return the mean square distance from the mean, over ``axis``, dividing by n - ``ddof``."""
+    x = operand("var", x)
+    axes = normal_axes("var", x, axis)
+    return sum(square(x - mean(x, axes, keepdims=True)), axes, keepdims) / (count(x, axes) - ddof)
+
+
+def std(x: Operand, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Variable:
+    """Return the square root of the variance over ``axis``: see :func:`var`."""
+    return sqrt(var(x, axis, ddof, keepdims))
+
+
+def ptp(x: Operand, axis: Axis = None, keepdims: bool = False) -> Variable:
+    """Return the distance from the smallest to the largest element over ``axis``."""
+    return max(x, axis, keepdims) - min(x, axis, keepdims)
+
+
+def norm(
+    x: Operand, ord: float | str | None = None, axis: Axis = None, keepdims: bool = False
+) -> Variable:
+    """Return the length of vectors, or the norm of matrices, as ``numpy.linalg.norm``.
+
+    Parameters
+    ----------
+    x : array_like or Variable
+    ord : number, "fro" or None
+        Of a vector: any number; of a matrix: None or "fro" (the root of the sum of squares),
+        1, -1, inf or -inf (sums along an axis, of which the largest or smallest).
+    axis : int, pair of ints, or None
+        One axis makes vectors, two make matrices; None takes all of x.
+
+    Raises
+    ------
+    OptionError
+        For an order that is not one of these.
+
+    Notes
+    -----
+    The derivative at 0 is not defined, and NaN; ``sqrt(sum(x * x) + eps)`` has one.
+    """
+    x = operand("norm", x, dtype="f")
+    axes = normal_axes("norm", x, axis)
+    if ord is None or (ord == "fro" and len(axes) == 2):
+        return sqrt(sum(square(x), axes, keepdims))
+    if len(axes) == 1 and isinstance(ord, int | float):
+        size = absolute(x)
+        if ord in (math.inf, -math.inf):
+            return (max if ord > 0 else min)(size, axes, keepdims)
+        if ord == 0:
+            return cast(sum(not_equal(x, 0), axes, keepdims), x.dtype)
+        if ord == 1:
+            return sum(size, axes, keepdims)
+        return power(sum(power(size, ord), axes, keepdims), 1 / ord)
+    if len(axes) == 2 and ord in (1, -1, math.inf, -math.inf):
+        rows, columns = axes if axis is None else (a % x.ndim for a in axis)  # type: ignore[union-attr]
+        summed, left = (rows, columns) if abs(ord) == 1 else (columns, rows)
+        sums = sum(absolute(x), summed, keepdims=True)
+        y = (max if ord > 0 else min)(sums, left, keepdims=True)
+        return y if keepdims else squeeze(y, axes)
+    raise OptionError("norm", "there is no such norm here", given=f"ord={ord!r}, {sides(x=x)}",
+                      expected="a number for vectors; None, 'fro', 1, -1, inf or -inf for "
+                      "matrices")  # fmt: skip

@@ -1,7 +1,6 @@
 """Ops that move elements, copy them, or add copies up again, and change none.
 
-Where a size is known only at run time, a shape is itself an expression: the vector
-that ``shape_of`` makes.  Gradients reach for it, so they are right for any batch.
+Gradients reach for the shape of an input as an expression: they are right for any batch.
 """
 
 # What infer, compute and gradient are for is said once, in Op.
@@ -9,7 +8,7 @@ that ``shape_of`` makes.  Gradients reach for it, so they are right for any batc
 
 from __future__ import annotations
 
-import operator
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.arrays import Array
-from workbench.errors import DtypeError, GraphError, OptionError, ShapeError
+from workbench.compiler import Builder, Value
+from workbench.errors import OptionError, ShapeError
 from workbench.symbolic.graph import (
     Axis,
-    Constant,
     Gradients,
     Inputs,
     NoGradient,
@@ -33,74 +32,18 @@ from workbench.symbolic.graph import (
     apply,
     sides,
 )
-from workbench.symbolic.values import as_constant, check_dtype, operand
-
-# --- shapes as expressions -----------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ShapeOf(NoGradient):
-    name = "shape_of"
-    no_gradient = "a shape does not change with the values"
-
-    def infer(self, *inputs: Variable) -> Type:
-        return Type(np.dtype(np.int64), (inputs[0].ndim,))
-
-    def compute(self, *inputs: Array) -> Array:
-        return np.array(inputs[0].shape, np.int64)
-
-
-def shape_of(x: Operand) -> Variable:
-    """Return the shape of ``x`` as an int64 vector: a constant if it is wholly known."""
-    x = operand("shape_of", x)
-    if None in x.shape:
-        return apply(ShapeOf(), x)
-    return as_constant(x.shape, "shape_of", dtype=np.int64)
-
-
-def shape_operand(where: str, shape: Sequence[int] | int | Variable, least: int = 0) -> Variable:
-    """Return a shape given as ints, or as an int vector of known length, as a variable."""
-    if isinstance(shape, Variable):
-        if shape.dtype.kind not in "iu" or shape.ndim != 1 or shape.shape[0] is None:
-            raise DtypeError(where, "shape is not a vector of integers with a known length",
-                             given=sides(shape=shape), fix="ops.shape_of(x) makes one")  # fmt: skip
-        return shape
-    try:
-        sizes = [operator.index(n) for n in ((shape,) if isinstance(shape, int) else shape)]
-    except TypeError:
-        sizes = [least - 1]
-    if any(n < least for n in sizes) or sizes.count(-1) > 1:
-        at_most_one = ", at most one -1" if least < 0 else ""
-        raise OptionError(where, "this is not a shape to ask for", given=f"shape={shape!r}",
-                          expected=f"ints of at least {least}{at_most_one}",
-                          fix="ops.shape_of(x) gives the shape of x at run time")  # fmt: skip
-    return as_constant(sizes, where, dtype=np.int64)
-
-
-def static_shape(shape: Variable) -> Shape:
-    """Return what is known now of the sizes that a shape operand will hold."""
-    if isinstance(shape, Constant):
-        return tuple(shape.data.tolist())
-    if shape.owner is not None and isinstance(shape.owner.op, ShapeOf):
-        return shape.owner.inputs[0].shape
-    return (None,) * (shape.shape[0] or 0)
-
-
-def normal_axes(where: str, x: Variable, axis: Axis, ndim: int | None = None) -> tuple[int, ...]:
-    """Return ``axis`` as a sorted tuple of distinct axes, each in ``range(ndim)``; None is all."""
-    ndim = x.ndim if ndim is None else ndim
-    if axis is None:
-        return tuple(range(ndim))
-    try:
-        given = [operator.index(a) for a in (axis if isinstance(axis, tuple | list) else (axis,))]
-    except (TypeError, GraphError):
-        given = [ndim]
-    axes = sorted({a % ndim for a in given if -ndim <= a < ndim})
-    if len(axes) != len(given):
-        raise OptionError(where, "axis is not usable", given=f"axis={axis!r}, {sides(x=x)}",
-                          expected=f"distinct ints from {-ndim} to {ndim - 1}")  # fmt: skip
-    return tuple(axes)
-
+from workbench.symbolic.ops.sizes import (
+    ShapeOf as ShapeOf,
+)
+from workbench.symbolic.ops.sizes import (
+    ShapeOperand,
+    known_sizes,
+    normal_axes,
+    shape_of,
+    shape_operand,
+    static_shape,
+)
+from workbench.symbolic.values import check_dtype, operand
 
 # --- reshape, transpose, axes of one -------------------------------------------------------
 
@@ -132,19 +75,26 @@ class Reshape(Op):
     def gradient(self, inputs: Inputs, output: Variable, g: Variable) -> Gradients:
         return reshape(g, shape_of(inputs[0])), None
 
+    def lower(self, b: Builder, *inputs: Value) -> Value:
+        x, sizes = inputs[0], known_sizes(b, inputs[1])
+        if -1 in sizes:
+            rest = max(-math.prod(sizes), 1)
+            sizes[sizes.index(-1)] = x.size // rest
+        return b.reshape(x, sizes)
+
 
 def _unreshapable(x: Variable, sizes: Shape, what: str) -> ShapeError:
     return ShapeError("reshape", f"the shape asked for does not hold {what}",
                       given=f"shape {sizes}\n{' ' * 12}{sides(x=x)}")  # fmt: skip
 
 
-def reshape(x: Operand, shape: Sequence[int] | int | Variable) -> Variable:
+def reshape(x: Operand, shape: ShapeOperand) -> Variable:
     """Return the elements of ``x``, in row-major order, in another shape.
 
     Parameters
     ----------
     x : array_like or Variable
-    shape : ints or int vector Variable
+    shape : ints, integer scalars, or an integer vector
         One size may be -1: whatever is left.
 
     Raises
@@ -169,6 +119,9 @@ class Transpose(Op):
 
     def gradient(self, inputs: Inputs, output: Variable, g: Variable) -> Gradients:
         return (transpose(g, np.argsort(self.axes).tolist()),)
+
+    def lower(self, b: Builder, *inputs: Value) -> Value:
+        return b.transpose(inputs[0], self.axes)
 
 
 def transpose(x: Operand, axes: Sequence[int] | None = None) -> Variable:
@@ -200,6 +153,12 @@ class ExpandDims(Op):
     def gradient(self, inputs: Inputs, output: Variable, g: Variable) -> Gradients:
         return (apply(Squeeze(self.axes), g),)
 
+    def lower(self, b: Builder, *inputs: Value) -> Value:
+        shape = list(inputs[0].shape)
+        for a in self.axes:
+            shape.insert(a, 1)
+        return b.reshape(inputs[0], shape)
+
 
 def expand_dims(x: Operand, axis: int | Sequence[int]) -> Variable:
     """Return ``x`` with new axes of size 1, which become ``axis`` of the result."""
@@ -227,6 +186,11 @@ class Squeeze(Op):
 
     def gradient(self, inputs: Inputs, output: Variable, g: Variable) -> Gradients:
         return (apply(ExpandDims(self.axes), g),)
+
+    def lower(self, b: Builder, *inputs: Value) -> Value:
+        return b.reshape(
+            inputs[0], [n for a, n in enumerate(inputs[0].shape) if a not in self.axes]
+        )
 
 
 def squeeze(x: Operand, axis: Axis = None) -> Variable:
@@ -295,14 +259,17 @@ class BroadcastTo(Op):
     def gradient(self, inputs: Inputs, output: Variable, g: Variable) -> Gradients:
         return sum_to(g, inputs[0]), None
 
+    def lower(self, b: Builder, *inputs: Value) -> Value:
+        return b.broadcast(inputs[0], known_sizes(b, inputs[1]))
 
-def broadcast_to(x: Operand, shape: Sequence[int] | int | Variable) -> Variable:
+
+def broadcast_to(x: Operand, shape: ShapeOperand) -> Variable:
     """Return ``x`` repeated to ``shape`` by NumPy's broadcasting.
 
     Parameters
     ----------
     x : array_like or Variable
-    shape : ints or int vector Variable
+    shape : ints, integer scalars, or an integer vector
 
     Raises
     ------
@@ -337,6 +304,13 @@ class SumTo(Op):
     def gradient(self, inputs: Inputs, output: Variable, g: Variable) -> Gradients:
         return broadcast_to(g, shape_of(inputs[0])), None
 
+    def lower(self, b: Builder, *inputs: Value) -> Value:
+        x, shape = inputs[0], known_sizes(b, inputs[1])
+        lead = x.ndim - len(shape)
+        ones = [a + lead for a, n in enumerate(shape) if n == 1 and x.shape[a + lead] != 1]
+        y = b.sum(x, (*range(lead), *ones))
+        return b.reshape(y, shape)
+
 
 def sum_to(x: Variable, like: Variable) -> Variable:
     """Undo broadcasting: sum ``x`` over the axes along which ``like`` was repeated.
@@ -361,6 +335,7 @@ class FillLike(NoGradient):
 
     value: int
     name = "fill_like"
+    shape_only = True
     no_gradient = "what it is filled with does not change"
 
     def infer(self, *inputs: Variable) -> Type:
@@ -368,6 +343,9 @@ class FillLike(NoGradient):
 
     def compute(self, *inputs: Array) -> Array:
         return np.full_like(inputs[0], self.value)
+
+    def lower(self, b: Builder, *inputs: Value) -> Value:
+        return b.broadcast(b.constant(self.value, inputs[0].dtype), inputs[0].shape)
 
 
 def zeros_like(x: Operand) -> Variable:
@@ -396,6 +374,9 @@ class Cast(Op):
 
     def gradient(self, inputs: Inputs, output: Variable, g: Variable) -> Gradients:
         return (cast(g, inputs[0].dtype),)
+
+    def lower(self, b: Builder, *inputs: Value) -> Value:
+        return b.convert(inputs[0], self.dtype)
 
 
 def cast(x: Operand, dtype: npt.DTypeLike) -> Variable:

@@ -16,13 +16,13 @@ class Network:
         for w_hidden, b_hidden in hidden:
             h = ops.tanh(h @ w_hidden + b_hidden)
         logits = h @ w + b
-        loss = ops.softmax_cross_entropy(logits, y)
-        self.gradients = symbolic.grad(loss, self.weights)
-        updates = [
+        self.loss = ops.softmax_cross_entropy(logits, y)
+        self.gradients = symbolic.grad(self.loss, self.weights)
+        self.updates = [
             (w, w - learning_rate * g) for w, g in zip(self.weights, self.gradients, strict=True)
         ]
         self.inputs = [x, y]
-        self.step = symbolic.function([x, y], loss, updates=updates)
+        self.step = symbolic.function(self.inputs, self.loss, updates=self.updates)
         self.predict = symbolic.function([x], logits)
 
 
