@@ -205,11 +205,3 @@ def own_copy(x: Value) -> Value:
 
 def _item(x: Value) -> Value:
     return x.item() if is_array(x) else x
-
-
-def compile_jaxpr(jaxpr: Jaxpr) -> Callable[..., tuple[Value, ...]]:
-    """Return a simplified jaxpr as a Python function of its flat inputs."""
-    source, namespace = to_python(jaxpr)
-    exec(compile(source, "<jit>", "exec"), namespace)
-    program: Callable[..., tuple[Value, ...]] = namespace["program"]
-    return program

@@ -152,6 +152,9 @@ class Primitive:
         those it is not linear in; linear arguments come as :class:`Linear`.
     elementwise : bool
         Operands broadcast as in NumPy, and Python scalars give a Python scalar.
+    lower : callable
+        ``lower(b, *values, **params) -> value`` writes it as instructions of the compiler;
+        ``b`` is a :class:`workbench.compiler.Builder`.
     """
 
     name: str
@@ -160,6 +163,7 @@ class Primitive:
     jvp: Callable[..., tuple[Value, Value]] | NoRule
     batch: Callable[..., Value] | NoRule
     transpose: Callable[..., tuple[Value, ...]] | NoRule
+    lower: Callable[..., Any]
     elementwise: bool = False
 
     def __call__(self, *args: Value, **params: Any) -> Value:

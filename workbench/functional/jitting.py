@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from workbench.functional.calling import Function, check_function
-from workbench.functional.compile import compile_jaxpr, simplify
+from workbench.functional.compile import simplify
 from workbench.functional.core import STACK, Tracer, Value, get_aval
 from workbench.functional.jaxpr import Jaxpr, eval_jaxpr
+from workbench.functional.lowering import compile_jaxpr
 from workbench.functional.staging import stage_tree
 from workbench.functional.tree import TreeDef, build, flatten_into
 
@@ -30,9 +31,8 @@ def jit(f: Function) -> Function:
     """Return a function that traces f once for each signature, and runs what it recorded.
 
     The signature is the structure of the arguments and the shape and dtype of each leaf.
-    Python side effects happen while tracing only.  The record is simplified and written
-    out as straight Python, a NumPy call an equation.  Under another transform, or inside
-    another jit, the record is inlined.
+    Python side effects happen while tracing only.  The record is simplified and compiled.
+    Under another transform, or inside another jit, the record is inlined.
 
     Results share no memory with the arguments or one another.  Arrays that f closes over
     are part of the record.

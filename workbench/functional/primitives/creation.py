@@ -16,6 +16,7 @@ full: Primitive = Primitive(
     jvp=NO_OPERAND,
     batch=NO_OPERAND,
     transpose=NOT_LINEAR,
+    lower=lambda b, shape, dtype, fill_value: b.broadcast(b.constant(fill_value, dtype), shape),
 )
 
 iota: Primitive = Primitive(
@@ -25,4 +26,5 @@ iota: Primitive = Primitive(
     jvp=NO_OPERAND,
     batch=NO_OPERAND,
     transpose=NOT_LINEAR,
+    lower=lambda b, size, dtype: b.iota((size,), 0, dtype),
 )

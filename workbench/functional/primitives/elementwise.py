@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from workbench.compiler import Builder
 from workbench.errors import DtypeError, ShapeError
 from workbench.functional.core import (
     PYTHON_SCALARS,
@@ -94,6 +95,7 @@ def elementwise(
     transpose: Callable[..., tuple[Value, ...]] | NoRule = NOT_LINEAR,
     operands: slice = slice(None),
     result: type | None = None,
+    lower: Callable[..., Any] | None = None,
 ) -> Primitive:
     """Declare an elementwise primitive.
 
@@ -109,7 +111,13 @@ def elementwise(
         The arguments that must share a dtype.
     result : type, optional
         The dtype of the result, where it is not theirs.
+    lower : callable, optional
+        As :class:`Primitive`; the opcode of this name where absent.
     """
+
+    def opcode(b: Builder, *xs: Any) -> Any:
+        return getattr(b, name)(*xs)
+
     no_jvp = isinstance(terms[0], NoRule) and len(terms) == 1
     return Primitive(
         name,
@@ -118,6 +126,7 @@ def elementwise(
         jvp=terms[0] if no_jvp else per_argument(*terms),
         batch=_batch,
         transpose=transpose,
+        lower=lower or opcode,
         elementwise=True,
     )
 
@@ -162,6 +171,8 @@ integer_power: Primitive = elementwise(
     "integer_power", _integer_power,
     lambda t, y, x, exponent: t * (exponent * integer_power(x, exponent=exponent - 1))
     if exponent else full_like(x, fill_value=0),
+    lower=lambda b, x, exponent: b.multiply(x, x) if exponent == 2
+    else b.power(x, b.constant(exponent, x.dtype)),
 )  # fmt: skip
 
 
@@ -251,11 +262,13 @@ not_equal: Primitive = elementwise("not_equal", np.not_equal, PIECEWISE_CONSTANT
 # Constants and types
 
 full_like: Primitive = elementwise(
-    "full_like", np.full_like, NoRule("does not depend on its argument")
-)
+    "full_like", np.full_like, NoRule("does not depend on its argument"),
+    lower=lambda b, x, fill_value: b.broadcast(b.constant(fill_value, x.dtype), x.shape),
+)  # fmt: skip
 stop_gradient: Primitive = elementwise(
-    "stop_gradient", lambda x: x, NoRule("declared to be a constant, which is its purpose")
-)
+    "stop_gradient", lambda x: x, NoRule("declared to be a constant, which is its purpose"),
+    lower=lambda b, x: x,
+)  # fmt: skip
 
 
 DType = np.dtype[Any] | type
@@ -295,4 +308,5 @@ convert_dtype: Primitive = Primitive(
     jvp=_convert_jvp,
     batch=_batch,
     transpose=_convert_transpose,
+    lower=lambda b, x, dtype: b.convert(x, dtype),
 )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from workbench import arrays
+from workbench.compiler import Builder
 from workbench.errors import ShapeError
 from workbench.functional.core import (
     ZERO,
@@ -42,6 +43,32 @@ def _pad_impl(x: Value, *, index: Index, shape: tuple[int, ...]) -> Value:
     return y
 
 
+def _start_size_step(index: Index, shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """Return, for each axis of an array, the first position, how many, and how far apart."""
+    ranges = [range(*s.indices(n)) for s, n in zip(_slices(index), shape, strict=True)]
+    return [r.start if r else 0 for r in ranges], [*map(len, ranges)], [r.step for r in ranges]
+
+
+def _slice_lower(b: Builder, x: Any, index: Index) -> Any:
+    return b.slice(x, *_start_size_step(index, x.shape))
+
+
+def _pad_lower(b: Builder, x: Any, index: Index, shape: tuple[int, ...]) -> Any:
+    starts, sizes, steps = _start_size_step(index, shape)
+    if not all(sizes):
+        return b.broadcast(b.constant(0, x.dtype), shape)
+    if min(steps) < 0:  # Turn x around first; then its steps go up.
+        turned = [(n - 1 if s < 0 else 0, n, -1 if s < 0 else 1)
+                  for n, s in zip(sizes, steps, strict=True)]  # fmt: skip
+        x = b.slice(x, *zip(*turned, strict=True))
+        starts = [a + (n - 1) * s if s < 0 else a
+                  for a, n, s in zip(starts, sizes, steps, strict=True)]  # fmt: skip
+    interior = [abs(s) - 1 if n > 1 else 0 for n, s in zip(sizes, steps, strict=True)]
+    ends = [n - a - (m - 1) * (i + 1) - 1
+            for n, a, m, i in zip(shape, starts, sizes, interior, strict=True)]  # fmt: skip
+    return b.pad(x, starts, ends, interior)
+
+
 slice_: Primitive = Primitive(
     "slice",
     impl=lambda x, *, index: x[_slices(index)],
@@ -52,6 +79,7 @@ slice_: Primitive = Primitive(
     jvp=linear_jvp,
     batch=batch_with(lambda size, index: {"index": ((0, size, 1), *index)}),
     transpose=lambda g, x, index: (pad(g, index=index, shape=x.aval.shape),),
+    lower=_slice_lower,
 )
 
 pad: Primitive = Primitive(
@@ -63,6 +91,7 @@ pad: Primitive = Primitive(
         lambda size, index, shape: {"index": ((0, size, 1), *index), "shape": (size, *shape)}
     ),
     transpose=lambda g, x, index, shape: (slice_(g, index=index),),
+    lower=_pad_lower,
 )
 
 
@@ -110,6 +139,7 @@ gather: Primitive = Primitive(
         scatter_add(g, *indices, shape=x.aval.shape),
         *(None,) * len(indices),
     ),
+    lower=lambda b, x, *indices: b.gather(x, *indices),
 )
 
 
@@ -148,6 +178,9 @@ scatter_add: Primitive = Primitive(
     jvp=linear_jvp,
     batch=_scatter_add_batch,
     transpose=lambda g, x, *indices, shape: (gather(g, *indices), *(None,) * len(indices)),
+    lower=lambda b, x, *indices, shape: b.scatter_add(
+        b.broadcast(b.constant(0, x.dtype), shape), x, *indices
+    ),
 )
 
 
@@ -202,4 +235,5 @@ concatenate: Primitive = Primitive(
     jvp=_concatenate_jvp,
     batch=_concatenate_batch,
     transpose=_concatenate_transpose,
+    lower=lambda b, *xs, axis: b.concatenate(xs, axis),
 )

@@ -75,6 +75,7 @@ matmul: Primitive = Primitive(
     transpose=lambda g, x, y: (
         (matmul(g, swap(y)), None) if isinstance(x, Linear) else (None, matmul(swap(x), g))
     ),
+    lower=lambda b, x, y: b.dot(x, y),
 )
 
 
@@ -99,6 +100,7 @@ reduce_max: Primitive = Primitive(
     jvp=per_argument(_reduce_max_term),
     batch=batch_with(lambda size, axes: {"axes": shift(axes)}),
     transpose=NOT_LINEAR,
+    lower=lambda b, x, axes: b.max(x, axes),
 )
 
 
@@ -114,4 +116,5 @@ argmax: Primitive = Primitive(
     jvp=PIECEWISE_CONSTANT,
     batch=batch_with(lambda size, axis: {"axis": axis + 1}),
     transpose=NOT_LINEAR,
+    lower=lambda b, x, axis: b.argmax(x, axis),
 )

@@ -28,6 +28,7 @@ reshape: Primitive = Primitive(
     jvp=linear_jvp,
     batch=batch_with(lambda size, shape: {"shape": (size, *shape)}),
     transpose=lambda g, x, shape: (reshape(g, shape=x.aval.shape),),
+    lower=lambda b, x, shape: b.reshape(x, shape),
 )
 
 transpose: Primitive = Primitive(
@@ -37,6 +38,7 @@ transpose: Primitive = Primitive(
     jvp=linear_jvp,
     batch=batch_with(lambda size, axes: {"axes": (0, *shift(axes))}),
     transpose=lambda g, x, axes: (transpose(g, axes=tuple(map(axes.index, range(len(axes))))),),
+    lower=lambda b, x, axes: b.transpose(x, axes),
 )
 
 
@@ -62,6 +64,7 @@ reduce_sum: Primitive = Primitive(
     jvp=linear_jvp,
     batch=batch_with(lambda size, axes: {"axes": shift(axes)}),
     transpose=lambda g, x, axes: (spread(g, x.aval.shape, axes),),
+    lower=lambda b, x, axes: b.sum(x, axes),
 )
 
 
@@ -116,6 +119,7 @@ broadcast_to: Primitive = Primitive(
     jvp=linear_jvp,
     batch=_broadcast_to_batch,
     transpose=lambda g, x, shape: (undo_broadcasting(g, x.aval.shape),),
+    lower=lambda b, x, shape: b.broadcast(x, shape),
 )
 
 

@@ -50,6 +50,7 @@ im2col: Primitive = Primitive(
     transpose=lambda g, x, size, stride, padding: (
         col2im(g, shape=x.aval.shape, stride=stride, padding=padding),
     ),
+    lower=lambda b, x, size, stride, padding: b.windows(x, size, stride, padding),
 )
 
 
@@ -74,4 +75,5 @@ col2im: Primitive = Primitive(
     transpose=lambda g, x, shape, stride, padding: (
         im2col(g, size=x.aval.shape[4:], stride=stride, padding=padding),
     ),
+    lower=lambda b, x, shape, stride, padding: b.windows_add(x, shape, stride, padding),
 )

@@ -1,0 +1,83 @@
+"""From a jaxpr to a program of the compiler that era 2 uses as well, as JAX has XLA for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from workbench import compiler
+from workbench.errors import ShapeError
+from workbench.functional.compile import to_python
+from workbench.functional.core import PYTHON_SCALARS, ShapedArray, Value
+from workbench.functional.jaxpr import Atom, Jaxpr, Literal
+
+
+def to_program(jaxpr: Jaxpr) -> compiler.Program:
+    """Return a jaxpr as a program; what it closes over comes first among the inputs."""
+    b = compiler.Builder("jit")
+    values: dict[Atom, compiler.Value] = {
+        var: b.input(compiler.Type(var.aval.dtype, var.aval.shape))
+        for var in [*jaxpr.constvars, *jaxpr.invars]
+    }
+
+    def read(atom: Atom) -> compiler.Value:
+        if isinstance(atom, Literal):
+            return b.constant(atom.value, atom.aval.dtype)
+        return values[atom]
+
+    for eqn in jaxpr.eqns:
+        b.origin = eqn.primitive.name
+        values[eqn.outvar] = eqn.primitive.lower(b, *map(read, eqn.invars), **eqn.params)
+    return b.program([read(atom) for atom in jaxpr.outvars])
+
+
+def compile_jaxpr(jaxpr: Jaxpr) -> Callable[..., tuple[Value, ...]]:
+    """Return a simplified jaxpr as a function of its flat inputs.
+
+    Arrays on the host run in one native call; complex numbers, and CuPy's arrays, in the
+    straight Python of :mod:`workbench.functional.compile`.
+    """
+    plain: list[Callable[..., tuple[Value, ...]]] = []
+
+    def in_python(*leaves: Value) -> tuple[Value, ...]:
+        if not plain:
+            source, namespace = to_python(jaxpr)
+            exec(compile(source, "<jit>", "exec"), namespace)
+            plain.append(namespace["program"])
+        return plain[0](*leaves)
+
+    if not _compiles(jaxpr):
+        return in_python
+    executable = compiler.compile(to_program(jaxpr))
+    consts, avals = jaxpr.consts, [var.aval for var in jaxpr.invars]
+    weak = [i for i, atom in enumerate(jaxpr.outvars) if atom.aval.weak_type]
+
+    def run(*leaves: Value) -> tuple[Value, ...]:
+        inputs: Sequence[Any] = leaves
+        if not all(type(x) is np.ndarray for x in leaves):
+            if not all(isinstance(x, _ON_HOST) for x in leaves):
+                return in_python(*leaves)
+            inputs = [np.asarray(x, aval.dtype) for x, aval in zip(leaves, avals, strict=True)]
+        try:
+            outs: tuple[Value, ...] = executable(*consts, *inputs)
+        except ShapeError:
+            in_python(*leaves)  # Says which operation it was, in NumPy's words.
+            raise
+        if not weak:
+            return outs
+        return tuple([x.item() if i in weak else x for i, x in enumerate(outs)])
+
+    return run
+
+
+_ON_HOST = (np.ndarray, np.generic, *PYTHON_SCALARS)
+
+
+def _compiles(jaxpr: Jaxpr) -> bool:
+    avals: list[ShapedArray] = [var.aval for var in [*jaxpr.constvars, *jaxpr.invars]]
+    avals += [eqn.outvar.aval for eqn in jaxpr.eqns] + [atom.aval for atom in jaxpr.outvars]
+    return all(aval.dtype.kind in "biuf" for aval in avals) and all(
+        isinstance(x, np.ndarray) for x in jaxpr.consts
+    )
