@@ -91,7 +91,9 @@ def test_a_workload_that_is_no_case_trains(training):
 
 
 def test_trees_train_alike_in_every_order_of_batching():
-    losses = [float(workloads.trees(name)(2)) for name in ("agenda", "depth", "unbatched")]
+    losses = [
+        float(workloads.trees(name)(2)) for name in ("agenda", "depth", "unbatched", "padding")
+    ]
     np.testing.assert_allclose(losses, losses[-1], rtol=1e-5)
 
 
@@ -104,7 +106,7 @@ def test_every_engine_and_peer_that_is_installed_runs_a_step():
                 made.build(pairing.peer)(1)
 
 
-@pytest.mark.parametrize("peer", peers.TRAINING["mlp"])
+@pytest.mark.parametrize("peer", [p for p in peers.TRAINING["mlp"] if p != "gemms"])
 def test_a_peer_does_the_same_training_as_era_1(peer):
     if peers.PEERS[peer].missing():
         pytest.skip(peers.PEERS[peer].missing())

@@ -274,15 +274,13 @@ CASES = {
                  {"table": (61, 16), "wx": (16, 256), "wh": (64, 256), "b": (256,),
                   "w": (64, 61), "bias": (61,)},
                  batch_size=16, learning_rate=3.0, steps=600, samples=20,
-                 absent={"symbolic": "needs scan, a loop over time inside the graph",
-                         "functional": "needs scan: jit would unroll the loop over time"}),
+                 absent={"functional": "needs scan: jit would unroll the loop over time"}),
         TreeCase("expression-trees", "Tree-LSTM of 16 that tells the sign of an expression",
                  "trees", "expression_trees",
                  {"w_leaf": (1, 48), "b_leaf": (48,), "w": (32, 80), "table": (3, 80),
                   "w_out": (16, 2), "b_out": (2,)},
                  batch_size=32, learning_rate=3.0, steps=400, gain=2.0, samples=20,
                  absent={"manual": "its layers go back in one order, and each tree has its own",
-                         "symbolic": "its graph is built before it sees an example",
                          "functional": "needs scan: jit would compile each shape of tree anew"}),
     )
 }  # fmt: skip

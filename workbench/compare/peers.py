@@ -65,6 +65,10 @@ PEERS = {
     "torch": Peer("torch", limit_torch),
     "autograd": Peer("autograd"),
     "jax": Peer("jax", limit_jax),
+    "pytensor": Peer("pytensor"),
+    "gemms": Peer("numpy"),
+    "interpret": Peer("workbench"),
+    "agenda": Peer("workbench"),
     "unbatched": Peer("workbench"),
     "loop of grad": Peer("workbench"),
 }
@@ -95,6 +99,50 @@ def numpy_mlp(weights: Weights, x: Any, y: Any, learning_rate: float) -> Runner:
                     g = (g @ w.T) * (1 - h * h)
                 w -= learning_rate * gw
                 b -= learning_rate * gb
+        return loss
+
+    return run
+
+
+def bare_gemms(weights: Weights, x: Any, y: Any, learning_rate: float) -> Runner:
+    """Only the products of the step, into memory that is there: the floor of any engine."""
+    widths = [w.shape for w in weights[::2]]
+    inputs = [x, *(np.ones((len(x), k), x.dtype) for _, k in widths)]
+    calls: list[tuple[Any, Any, Any]] = []
+    for w, h, g in zip(weights[::2], inputs, inputs[1:], strict=False):
+        calls += [(h, w, np.empty_like(g)), (h.T, g, np.empty_like(w))]
+        if h is not x:
+            calls.append((g, w.T, np.empty_like(h)))
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            for a, b, out in calls:
+                np.matmul(a, b, out=out)
+
+    return run
+
+
+def pytensor_mlp(weights: Weights, x: Any, y: Any, learning_rate: float) -> Runner:
+    """Train in PyTensor, Theano's living heir, in its default mode."""
+    import pytensor
+    import pytensor.tensor as pt
+
+    shared = [pytensor.shared(w.copy()) for w in weights]
+    inputs, labels = pt.matrix("x", dtype=x.dtype), pt.vector("y", dtype="int64")
+    h = inputs
+    for w, b in zip(shared[:-2:2], shared[1:-2:2], strict=True):
+        h = pt.tanh(h @ w + b)
+    logits = h @ shared[-2] + shared[-1]
+    logs = pt.special.log_softmax(logits, axis=1)
+    loss = -logs[pt.arange(labels.shape[0]), labels].mean()
+    updates = [(w, w - np.asarray(learning_rate, w.dtype) * g)
+               for w, g in zip(shared, pytensor.grad(loss, shared), strict=True)]  # fmt: skip
+    step = pytensor.function([inputs, labels], loss, updates=updates)
+    step.trust_input = True  # As its documentation advises for speed.
+
+    def run(steps: int) -> Any:
+        for _ in range(steps):
+            loss = step(x, y)
         return loss
 
     return run
@@ -323,6 +371,8 @@ TRAINING: dict[str, dict[str, Callable[..., Runner]]] = {
         "torch": torch_mlp,
         "autograd": autograd_mlp,
         "jax": jax_mlp,
+        "pytensor": pytensor_mlp,
+        "gemms": bare_gemms,
     },
     "lenet": {"torch": torch_lenet},
     "char_rnn": {"torch": torch_char_rnn},

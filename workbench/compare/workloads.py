@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from workbench.compare import peers
+from workbench.compare import kernels, peers
 from workbench.compare.cases import Case, affine_shapes
 from workbench.compare.peers import PEERS, Runner
 from workbench.compare.runner import program
@@ -117,13 +117,20 @@ CHAIN_LENGTH = 100_000
 
 
 def trees(strategy: str) -> Runner:
-    """Return SGD steps of a Tree-LSTM of 128 units on 64 expressions of 4 to 16 leaves."""
+    """Return SGD steps of a Tree-LSTM of 128 units on 64 expressions of 4 to 16 leaves.
+
+    Era 2 pads; era 3 batches by a strategy, or runs ``"unbatched"``.
+    """
     from workbench.datasets import expression_trees
 
     data = expression_trees(64, 1)
     signs = (data.y_train > 0).astype(np.int64)
-    named = None if strategy == "unbatched" else strategy
-    network = program(TREES, "dynamic").Network(TREES.weights(np.float32), 0.1, named)
+    weights = TREES.weights(np.float32)
+    if strategy == "padding":
+        network = program(TREES, "symbolic").Network(weights, 0.1)
+    else:
+        named = None if strategy == "unbatched" else strategy
+        network = program(TREES, "dynamic").Network(weights, 0.1, named)
 
     def run(steps: int) -> Any:
         for _ in range(steps):
@@ -151,6 +158,23 @@ def chain(engine: str) -> Runner:
             y.sum().backward()
         return leaf.grad
 
+    return run
+
+
+def compiled_memory(mode: str) -> Runner:
+    """Steps of mlp-mnist by one function of era 2, compiled or interpreted."""
+    from workbench import symbolic
+    from workbench.compare.programs.mlp import symbolic as written
+
+    def run(steps: int) -> Any:
+        network = written.Network(weights, 0.1)
+        step = symbolic.function(network.inputs, network.loss, network.updates, mode=mode)
+        for _ in range(steps):
+            loss = step(x, y)
+        return loss
+
+    x, y = MNIST.batch(np.random.default_rng(0))
+    weights = MNIST.case.weights(np.float32)
     return run
 
 
@@ -224,7 +248,7 @@ def training_pairs(bars: dict[tuple[str, str], float]) -> tuple[Pairing, ...]:
     """Return every engine against every peer that can train a network."""
     against = {
         "manual": ("numpy",),
-        "symbolic": ("numpy", "jax"),
+        "symbolic": ("numpy", "jax", "pytensor"),
         "dynamic": ("numpy", "torch", "autograd"),
         "functional": ("numpy", "jax"),
     }
@@ -238,31 +262,43 @@ def training_pairs(bars: dict[tuple[str, str], float]) -> tuple[Pairing, ...]:
 JAX_TINY = {("symbolic", "jax"): 0.40, ("functional", "jax"): 0.40}
 JAX_SMALL = {("symbolic", "jax"): 0.65, ("functional", "jax"): 0.65}
 JAX_MNIST = {("symbolic", "jax"): 1.05, ("functional", "jax"): 1.05}
-NUMPY = {("symbolic", "numpy"): 0.95, ("functional", "numpy"): 0.95}
+COMPILED = {("symbolic", "numpy"): 0.95, ("functional", "numpy"): 0.95,
+            ("symbolic", "pytensor"): 0.90}  # fmt: skip
+GELU_SIZES = {"1e3": 1_000, "1e5": 100_000, "4e6": 4_000_000}
 
 WORKLOADS = {
     workload.name: workload
     for workload in (
         Workload("mlp-tiny", "SGD step, 2-16-16-2, tanh, batch 8", mlp((2, 16, 16, 2), 8),
-                 training_pairs({("dynamic", "torch"): 0.30} | JAX_TINY | NUMPY)),
+                 training_pairs({("dynamic", "torch"): 0.30} | JAX_TINY | COMPILED)),
         Workload("mlp-small", "SGD step, 64-64-10, tanh, batch 32", mlp((64, 64, 10), 32),
                  training_pairs({("dynamic", "torch"): 0.30, ("dynamic", "autograd"): 0.15}
-                                | JAX_SMALL | NUMPY)),
+                                | JAX_SMALL | COMPILED)),
         Workload("mlp-mnist", "SGD step, 784-256-128-10, tanh, batch 64",
                  MNIST,
-                 training_pairs({("dynamic", "torch"): 0.85} | JAX_MNIST | NUMPY)),
+                 (*training_pairs({("dynamic", "torch"): 0.85} | JAX_MNIST | COMPILED),
+                  Pairing("symbolic", "gemms", 1.08))),
         Workload("lenet", "SGD step, two convolutions, 500, 10, on 28x28, batch 64", LENET,
-                 (Pairing("dynamic", "torch", 1.5),)),
+                 (Pairing("dynamic", "torch", 1.5), Pairing("symbolic", "torch"))),
         Workload("char-rnn", "SGD step, embedding, LSTM of 128, 50 steps, batch 32", CHAR_RNN,
-                 (Pairing("dynamic", "torch"),)),
+                 (Pairing("dynamic", "torch"), Pairing("symbolic", "torch"))),
         Workload("trees", "SGD step, Tree-LSTM of 128 on 64 random expressions", trees,
-                 (Pairing("agenda", "unbatched", 0.15), Pairing("depth", "unbatched"))),
+                 (Pairing("agenda", "unbatched", 0.15), Pairing("depth", "unbatched"),
+                  Pairing("padding", "agenda"))),
         Workload("chain", "100,000 operations one after another, forward and backward", chain,
                  (Pairing("dynamic", "torch"), Pairing("dynamic", "autograd"))),
         Workload("memory-mlp-mnist", "the most memory held in two steps of mlp-mnist",
                  MNIST.anew, (Pairing("dynamic", "torch"),), memory=True),
         Workload("memory-lenet", "the most memory held in two steps of lenet", LENET.anew,
                  (Pairing("dynamic", "torch"),), memory=True),
+        Workload("memory-compiled", "the most memory held in two compiled steps of mlp-mnist",
+                 compiled_memory, (Pairing("llvm", "interpret"),), memory=True),
+        *(Workload(f"gelu-{name}", f"GELU (tanh) of {name} numbers", kernels.gelu(size),
+                   (Pairing("llvm", "jax", 1.0),)) for name, size in GELU_SIZES.items()),
+        Workload("softmax-xent", "softmax cross-entropy and its gradient, 256 x 1000",
+                 kernels.softmax_xent, (Pairing("llvm", "jax", 1.0),)),
+        Workload("layernorm", "layer normalisation and its gradients, 256 x 1000",
+                 kernels.layernorm, (Pairing("llvm", "jax", 1.0),)),
         Workload("per-sample", "per-sample gradients of 64-64-10, batch 256", per_sample,
                  (Pairing("vmap(grad)", "loop of grad", 0.05),
                   Pairing("jit(vmap(grad))", "jax", 1.0))),
