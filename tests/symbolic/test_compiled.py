@@ -1,12 +1,13 @@
 """Compiled functions: specialisation, state in place, defaults, checking, profiling, saving."""
 
+import tracemalloc
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from workbench import compiler, symbolic
-from workbench.errors import DataError, GraphError, NotFiniteError, ShapeError
+from workbench.errors import DataError, GraphError, NotFiniteError, OptionError, ShapeError
 from workbench.symbolic import ops
 from workbench.symbolic.graph import Op, apply
 
@@ -135,6 +136,41 @@ def test_outputs_belong_to_the_caller():
     assert given.tolist() == [5, 6]
     assert w.get_value().tolist() == [1, 2]
     assert [y.tolist() for y in outs] == [[0, 0], [-1, -1], [-2, -2], [-3, -3]]
+
+
+@pytest.mark.skipif("llvm" not in COMPILING, reason="llvmlite is not installed")
+def test_a_compiled_step_allocates_nothing_but_the_loss():
+    rng = np.random.default_rng(0)
+    x, y = symbolic.matrix("x", "float32"), symbolic.vector("y", "int64")
+    w = symbolic.shared(rng.standard_normal((300, 200), dtype=np.float32))
+    loss = ops.softmax_cross_entropy(ops.tanh(x @ w), y)
+    step = symbolic.function([x, y], loss, {w: w - 0.1 * symbolic.grad(loss, w)}, mode="llvm")
+    batch = rng.standard_normal((50, 300), dtype=np.float32), rng.integers(0, 200, 50)
+    step(*batch)
+    assert step.executable.plan.arena_bytes > 40_000
+    storage = w._value
+    tracemalloc.start()
+    try:
+        step(*batch)
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(20):
+            step(*batch)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak - before < 4_000  # Python's own lists and the loss; no array of the step's.
+    assert w._value is storage
+    assert "alloc(" not in step.executable.source["llvm"]
+
+
+def test_large_arrays_may_be_divided_over_threads():
+    x = symbolic.vector("x")
+    value = np.random.default_rng(0).standard_normal(1_500_001)
+    one, two = (symbolic.function([x], ops.tanh(x) * x, threads=n)(value) for n in (1, 2))
+    np.testing.assert_array_equal(one, two)
+    with pytest.raises(OptionError, match="not a number of threads"):
+        symbolic.function([x], x, threads=0)
 
 
 # --- check, profile, save ----------------------------------------------------------------------

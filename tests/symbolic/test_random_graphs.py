@@ -145,7 +145,7 @@ class Writer:
             # A shape is what NumPy makes of the inputs' shapes: sizes may be unknown here.
             shape = value_of(self.inputs, [y])[0].shape
             made.append(y)
-            if np.prod(shape) <= 200 and len(shape) <= 4:
+            if np.prod(shape) <= 100 and len(shape) <= 4:
                 self.pool.append((y, shape))
         return made
 

@@ -92,10 +92,12 @@ class Function:
         single: bool = False,
         defaults: Mapping[Variable, Any] | None = None,
         rewriting: Rewriting | None = None,
+        threads: int = 1,
     ) -> None:
         self.inputs, self.outputs, self.updates = inputs, outputs, updates
         self.mode, self.name, self.single = mode, name, single
         self.defaults, self.rewriting = dict(defaults or {}), rewriting
+        self._threads = threads
         self._results = [*outputs, *updates.values()]
         self.nodes: list[Apply] = nodes(self._results)
         needed = [*leaves(self._results), *updates]
@@ -276,7 +278,7 @@ class Function:
 
     def _compile(self, given: list[Array]) -> Any:
         target = compiler.best_target() if self.mode == "check" else self.mode
-        return compiler.compile(self._lowered(given), target)
+        return compiler.compile(self._lowered(given), target, self._threads)
 
     # --- looking inside ----------------------------------------------------------------------
 
@@ -360,6 +362,7 @@ def function(
     mode: str | None = None,
     name: str | None = None,
     on_unused_input: str = "raise",
+    threads: int = 1,
 ) -> Function:
     """Compile expressions into a callable.
 
@@ -383,6 +386,9 @@ def function(
         For error messages.
     on_unused_input : {"raise", "ignore"}
         What to do about an input that nothing depends on.
+    threads : int
+        Over how many threads mode "llvm" divides a loop over a large array (some 1e6
+        elements); products of matrices have the threads that NumPy's have.
 
     Raises
     ------
@@ -405,6 +411,9 @@ def function(
         raise unknown_name(where, "mode", mode, MODES)
     if on_unused_input not in ("raise", "ignore"):
         raise unknown_name(where, "on_unused_input", on_unused_input, ("raise", "ignore"))
+    if not isinstance(threads, int) or threads < 1:
+        raise OptionError(where, "this is not a number of threads", given=repr(threads),
+                          expected="an int of at least 1")  # fmt: skip
     if isinstance(inputs, Variable) or not isinstance(inputs, Sequence):
         raise OptionError(where, "inputs is not a list", given=repr(inputs),
                           expected="a list of variables, maybe empty")  # fmt: skip
@@ -431,7 +440,7 @@ def function(
         everything = rewrite(everything, trace=rewriting)
     replaced = dict(zip(new_values, everything[len(results) :], strict=True))
     return Function(variables, everything[: len(results)], replaced, mode, where, single,
-                    defaults, rewriting)  # fmt: skip
+                    defaults, rewriting, threads)  # fmt: skip
 
 
 def _default_updates(
