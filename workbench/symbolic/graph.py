@@ -165,6 +165,10 @@ class Variable:
         kind = _KINDS.get(self.ndim, f"{self.ndim}-d tensor")
         return f"<{self.label}: {'tuple' if self.dtype.hasobject else kind} {self.type}>"
 
+    def __str__(self) -> str:
+        """Say to who prints it in hope of a value why there is none."""
+        return f"{self!r}, an expression without a value: {COMPILE_IT}"
+
     # What would need a number, and has none, says so; the operators are attached by ops.
 
     def _no_value(self, problem: str, fix: str) -> NoReturn:
@@ -172,7 +176,8 @@ class Variable:
 
     def __bool__(self) -> NoReturn:
         self._no_value("an expression is neither true nor false before it runs",
-                       "choose inside the graph with ops.where(condition, x, y)")  # fmt: skip
+                       "choose inside the graph: symbolic.ifelse(condition, then, otherwise) computes "
+                       "one of two, ops.where(condition, x, y) chooses element by element")  # fmt: skip
 
     def __len__(self) -> NoReturn:
         self._no_value("the length of an expression may not be known before it runs",

@@ -103,7 +103,7 @@ class Schedule:
         kind = next((ours for base, ours in kinds.items() if isinstance(error, base)), GraphError)
         return (type(error) if isinstance(error, WorkbenchError) else kind)(
             f"{self.name}, running {node.op.name}",
-            getattr(error, "problem", str(error)),
+            getattr(error, "problem", str(error).removeprefix(f"{node.op.name}: ")),
             given=f"{', '.join(given)}, to {node}",
             expected=getattr(error, "expected", None),
             fix=getattr(error, "fix", None),
@@ -143,7 +143,8 @@ def _checked(node: Apply) -> Callable[..., Array]:
     """Wrap an op so that it proves what its graph promised, and refuses to make NaN."""
 
     def run(*inputs: Array) -> Any:
-        result = node.op.compute(*inputs)
+        with np.errstate(all="ignore"):  # What NumPy would warn of is looked for below.
+            result = node.op.compute(*inputs)
         if isinstance(result, tuple):
             return result  # Taken apart by nodes of its own, which are checked.
         type = Type(result.dtype, result.shape)
