@@ -88,6 +88,8 @@ def test_a_workload_that_is_no_case_trains(training):
     run = training("dynamic")
     assert float(run(3)) < float(training("dynamic")(1))
     assert math.isclose(float(training.anew("dynamic")(2)), float(training("dynamic")(2)))
+    losses = [[float(side(1)) for _ in range(3)] for side in map(training, ("dynamic", "symbolic"))]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-6)
 
 
 def test_trees_train_alike_in_every_order_of_batching():

@@ -104,6 +104,11 @@ def test_a_shape_that_rests_on_large_values_is_interpreted_and_says_so(mode):
     assert "decides a shape" in repr(f)
 
 
+def test_an_empty_list_fits_every_dtype():
+    i = symbolic.vector("i", "int64")
+    assert symbolic.function([i], i + 1)([]).tolist() == []
+
+
 def test_defaults_are_used_where_nothing_is_given():
     x, rate = symbolic.vector("x"), symbolic.scalar("rate")
     f = symbolic.function([x, symbolic.In(rate, 0.5)], x * rate)

@@ -16,6 +16,11 @@ def test_a_table_holds_its_rows_escaped_with_numbers_on_the_right():
     assert '<td style="text-align:right">1.5 ms</td>' in shown
 
 
+def test_a_sentence_that_begins_with_a_digit_is_no_number():
+    shown = table([{"why": "0 / 0 is NaN"}])._repr_html_()
+    assert '<td style="text-align:left">0 / 0 is NaN</td>' in shown
+
+
 def test_no_rows_and_rows_of_another_shape_are_refused():
     with pytest.raises(OptionError, match="there is nothing to show"):
         table([])

@@ -152,6 +152,11 @@ BARS = (
 )
 
 
+def three_digits(value: float) -> str:
+    """Return a number to three significant digits, in thousands: ``"1,510"``, ``"37.4"``."""
+    return f"{float(f'{value:.3g}'):,g}"
+
+
 def bar_figure(rows: Sequence[dict[str, Any]]) -> Figure:
     """Draw time, memory and lines of each era as bars."""
     from matplotlib.figure import Figure
@@ -161,7 +166,7 @@ def bar_figure(rows: Sequence[dict[str, Any]]) -> Figure:
         eras = [row["era"] for row in rows]
         values = [row[key] / unit for row in rows]
         bars = axes.bar(eras, values, color=[COLOURS[era] for era in eras])
-        axes.bar_label(bars, fmt="{:.3g}", fontsize=8)
+        axes.bar_label(bars, fmt=three_digits, fontsize=8)
         axes.set_ylabel(label)
         axes.tick_params("x", rotation=45)
         axes.margins(y=0.15)

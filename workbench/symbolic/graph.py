@@ -169,6 +169,11 @@ class Variable:
         """Say to who prints it in hope of a value why there is none."""
         return f"{self!r}, an expression without a value: {COMPILE_IT}"
 
+    def __format__(self, how: str) -> str:
+        return (
+            self._no_value("an expression has no digits to print", COMPILE_IT) if how else str(self)
+        )
+
     # What would need a number, and has none, says so; the operators are attached by ops.
 
     def _no_value(self, problem: str, fix: str) -> NoReturn:

@@ -77,7 +77,8 @@ class Profile:
             share = row.seconds / self.seconds if self.seconds else 0.0
             table.add_row(row.what, f"{row.seconds * 1e6:.2f}", f"{share:.0%}", row.line)
         table.add_row("all", f"{self.seconds * 1e6:.2f}", "100%", "")
-        console = Console(file=io.StringIO(), width=100, color_system=None)
+        console = Console(file=io.StringIO(), width=100, color_system=None,
+                          force_jupyter=False)  # fmt: skip
         console.print(table)
         console.print(self.cache.report())
         text: str = console.file.getvalue()  # type: ignore[attr-defined]

@@ -155,7 +155,8 @@ def _convert(x: Variable, value: Any, where: str) -> Array:
     weak = isinstance(value, list | tuple) or type(value) in (bool, int, float)
     # as_constant copies; that an argument is converted at all is the slow road already.
     data = value if hasattr(value, "dtype") else as_constant(value, where, repr(x.label)).data
-    if not np.can_cast(data.dtype, x.dtype, "same_kind" if weak else "safe"):
+    nothing = weak and data.size == 0  # An empty list says nothing of its elements.
+    if not nothing and not np.can_cast(data.dtype, x.dtype, "same_kind" if weak else "safe"):
         raise DtypeError(where, f"the value for {x.label!r} has the wrong dtype",
                          given=str(data.dtype), expected=f"{x.dtype}, as declared at {x.trace}",
                          fix=f"value.astype({x.dtype.name!r}) if that is meant")  # fmt: skip

@@ -10,6 +10,14 @@
 ``timeline_widget``       trace the ancestry of a system
 ``error_curve_widget``    the error of a difference quotient against its step
 ``graph_stepper``         step through pictures, forward and back, with the code lit
+``graph_view``            an expression graph of era 2
+``rewriting_table``       every rewrite that fired: rule, place and reason
+``rewriting_view``        a graph before and after each pass, side by side
+``rewriting_stepper``     the same, one pass a step
+``fusion_view``           which instructions of a program run as one kernel
+``kernel_view``           a kernel as C and as LLVM optimised it
+``memory_plan_chart``     where values lie in memory, and for how long
+``beside``                pictures and texts side by side
 ``transform_stack_widget``  a function under a stack of transformations, as a jaxpr
 ========================  =========================================================
 
@@ -22,6 +30,7 @@ import importlib
 from typing import Any
 
 from workbench.views import history
+from workbench.views.beside import Beside, beside
 from workbench.views.graphs import SVG, Node, draw_graph
 from workbench.views.history import History, timeline
 from workbench.views.sources import Code, code
@@ -31,17 +40,25 @@ _ON_USE = {
     "Frame": "widgets",
     "Picture": "pictures",
     "error_curve_widget": "widgets",
+    "fusion_view": "compiled",
     "graph_stepper": "widgets",
+    "graph_view": "expressions",
+    "kernel_view": "compiled",
     "loss_curves": "charts",
     "memory_chart": "charts",
+    "memory_plan_chart": "compiled",
+    "rewriting_stepper": "expressions",
+    "rewriting_table": "expressions",
+    "rewriting_view": "expressions",
     "timeline_widget": "widgets",
     "transform_stack_widget": "widgets",
 }
 
 __all__ = [
-    "SVG", "Code", "Frame", "History", "Node", "Picture", "Table", "code", "draw_graph",
-    "error_curve_widget", "graph_stepper", "history", "loss_curves", "memory_chart", "table", "timeline",
-    "timeline_widget", "transform_stack_widget",
+    "SVG", "Beside", "Code", "Frame", "History", "Node", "Picture", "Table", "beside", "code",
+    "draw_graph", "error_curve_widget", "fusion_view", "graph_stepper", "graph_view", "history",
+    "kernel_view", "loss_curves", "memory_chart", "memory_plan_chart", "rewriting_stepper",
+    "rewriting_table", "rewriting_view", "table", "timeline", "timeline_widget", "transform_stack_widget",
 ]  # fmt: skip
 
 

@@ -28,8 +28,9 @@ ALIGN = {True: ' style="text-align:right"', False: ' style="text-align:left"'}
 
 def cell(value: Any) -> str:
     """Return one cell as HTML."""
-    number = isinstance(value, int | float) or (isinstance(value, str) and value[:1].isdigit())
-    return f"<td{ALIGN[number]}>{html.escape(str(value))}</td>"
+    text = str(value)
+    number = isinstance(value, int | float) or (text[:1].isdigit() and len(text.split()) <= 2)
+    return f"<td{ALIGN[number]}>{html.escape(text)}</td>"
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> Table:
@@ -38,8 +39,8 @@ def table(rows: Iterable[Mapping[str, Any]]) -> Table:
     Parameters
     ----------
     rows : iterable of mapping
-        Heading to value; values that are numbers, or texts that begin with a digit,
-        stand on the right.
+        Heading to value; numbers stand on the right, and so do texts that begin with a
+        digit and have at most two words, such as "1.5 ms".
 
     Returns
     -------

@@ -41,7 +41,7 @@ def padded(trees, dtype):
 class Network:
     """A binary Tree-LSTM (Tai, Socher and Manning, 2015) that tells the sign of an expression.
 
-    Every tree takes as many steps as the largest, most of them for nothing.
+    Every tree takes as many steps as the largest of its batch, however small it is.
     """
 
     def __init__(self, weights, learning_rate):
