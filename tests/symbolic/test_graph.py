@@ -53,6 +53,7 @@ def test_declarations_are_checked(build, error, text):
         (list, "a Python loop cannot run over"),
         (lambda x: 3 in x, "'in' needs the values"),
         (float, "no value before it runs.*\n.*\n.*symbolic.function"),
+        (lambda x: f"{x:.3f}", "no digits to print.*\n.*\n.*symbolic.function"),
         (int, "no value before it runs"),
         (range, "no value before it runs"),
         (np.asarray, "cannot be made into an array"),
@@ -196,3 +197,9 @@ def test_a_user_may_add_an_op():
     assert f(2.0) == [8, 12]
     with pytest.raises(TypeError, match="gradient"):  # A hole cannot be left by accident.
         type("Hole", (symbolic.Op,), {"infer": Cube.infer, "compute": Cube.compute})()
+
+
+def test_printing_an_expression_says_why_there_is_no_number():
+    x = symbolic.vector("x")
+    assert str(x).startswith("<x: ")
+    assert "without a value: compile it with symbolic.function" in f"{x}"
