@@ -230,7 +230,9 @@ def test_opcodes_with_a_kernel_of_their_own(device):
     rows, columns = b.input(Type(I8, (2, 3))), b.input(Type(I8, (2, 3)))
     counts = b.input(Type(np.dtype("i8"), (6,)))
     windows = b.windows(images, (3, 2), (2, 1), (1, 1))
+    turned = b.input(Type(F4, (3, 3, 2, 2, 3, 7)))
     outputs = [b.windows_add(b.multiply(windows, windows), (2, 3, 5, 6), (2, 1), (1, 1)),
+               b.windows_add(b.transpose(turned, (3, 0, 4, 5, 1, 2)), (2, 3, 5, 6), (2, 1), (1, 1)),
                b.gather(table, rows), b.gather(table, rows, columns),
                b.scatter_add(table, b.gather(table, rows), rows),
                b.scatter_set(table, b.gather(table, columns, rows), rows, columns),
@@ -241,7 +243,8 @@ def test_opcodes_with_a_kernel_of_their_own(device):
     numbers = rng.integers(-9, 9, (6, 4)).astype("f8")
     numbers[2, 1] = numbers[4, 2] = np.nan
     inputs = [rng.integers(0, 9, (2, 3, 5, 6)).astype("f4"), numbers,
-              np.array([[0, 3, -1], [2, 2, -4]]), np.array([[0, 1, 3], [1, 0, -1]]), np.arange(6)]  # fmt: skip
+              np.array([[0, 3, -1], [2, 2, -4]]), np.array([[0, 1, 3], [1, 0, -1]]), np.arange(6),
+              rng.integers(0, 9, turned.shape).astype("f4")]  # fmt: skip
     check(device, b.program(outputs), *inputs)
 
 

@@ -87,6 +87,16 @@ def test_a_reshape_of_what_lies_in_memory_shares_it():
     assert fused.aliases == {flat: fused.kernels[0].outputs[0]}
 
 
+def test_windows_are_added_in_any_order_of_their_axes():
+    b, x, w = start((12, 4), (4, 32))
+    columns = b.reshape(b.dot(x, w), (3, 2, 2, 2, 4, 4))
+    windows = b.transpose(columns, (3, 0, 4, 5, 1, 2))
+    fused = fuse(b.program([b.windows_add(windows, (2, 3, 5, 5), (1, 1), (0, 0)), b.exp(windows)]))
+    assert kinds(fused) == ["dot", "special", "loop"]
+    assert [i.opcode for i in fused.kernels[1].instructions] == ["transpose", "windows_add"]
+    assert fused.kernels[1].inputs == (columns,)
+
+
 def test_a_row_s_reductions_are_joined_with_what_follows():
     b, x, g = start((16, 100), (100,))
     n = b.constant(100, "f4")

@@ -100,6 +100,14 @@ def test_contiguous_loops_become_one():
     )
 
 
+def test_the_shortest_steps_are_innermost():
+    b = Builder("p")
+    x = b.input(Type(F4, (25, 64, 3)), "x")
+    lines = text(one_kernel(b.transpose(x, (2, 1, 0)), b=b)).splitlines()
+    assert [line.split()[2] for line in lines[1:4]] == ["i0", "i2", "i1"]
+    assert lines[4].strip() == "out0[i0*1600 + i1*25 + i2] = x[i0 + i1*3 + i2*192];"
+
+
 def test_maps_are_read_through():
     b = Builder("p")
     x = b.input(Type(F4, (3, 4)), "x")

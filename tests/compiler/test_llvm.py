@@ -458,6 +458,38 @@ def test_loops_vectorise(opcode):
     assert f"call float @{opcode}f" not in text
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 4, 2, 64, 2), (8, 8, 12, 12, 2, 2)])
+def test_reductions_of_few_elements_vectorise_along_the_others(shape):
+    b = Builder("p")
+    x = b.input(Type(F4, shape), "x")
+    axes = (3, 5) if shape[3] == 2 else (4, 5)
+    program = b.program([b.max(x, axes), b.sum(x, axes)])
+    assert " x float>" in compile(program, "llvm").source["llvm"]
+    agree(program, sample("f4", shape), rtol=1e-5, atol=1e-6)
+
+
+def test_equal_kernels_are_one_function():
+    b = Builder("p")
+    x, *weights = (b.input(Type(F4, (8, 8))) for _ in range(5))
+    for w in weights:
+        x = b.tanh(b.dot(x, w))
+    run = compile(b.program([x]), "llvm")
+    rng = np.random.default_rng(0)
+    agree(run.program, *rng.normal(size=(5, 8, 8)).astype("f4"), rtol=1e-5, atol=1e-6)
+    assert len(run.kernels) == 8
+    assert run.source["llvm"].count("define") == 4  # And the step, and what does nothing.
+
+
+def test_kernels_that_differ_in_a_number_only_are_two_functions():
+    b = Builder("p")
+    x = b.input(Type(F4, (4, 4)))
+    for number in (0.0, -0.0, 1.0):
+        x = b.dot(b.select(b.less(x, b.constant(number, "f4")), b.divide(x, b.constant(3, "f4")),
+                           b.constant(number, "f4")), x)  # fmt: skip
+    program = b.program([x])
+    agree(program, sample("f4", (4, 4), seed=3).clip(-9, 9), rtol=1e-5)
+
+
 def test_profiling_changes_nothing():
     run = compile(step(), "llvm")
     w, x = np.ones((4, 5), "f4"), np.ones((4, 5), "f4")

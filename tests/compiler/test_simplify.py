@@ -137,6 +137,37 @@ def test_what_a_loop_stacks_for_nobody_is_not_computed():
     assert same_bits(run(after, x)[0], run(before, x)[0])
 
 
+LOOP = """program p(a: f64[3], x: f64[5,3], y: f64[5,3], k: f64[3], m: f64[3]) {{
+  %0, %1, %2, %3, %4 = scan a, a, a, x, y, k, m, n_carry=3, n_sequences=2, length=5, reverse=False : {}
+    body: program body(c: f64[3], d: f64[3], f: f64[3], e: f64[3], g: f64[3], k: f64[3], m: f64[3]) {{
+      %0 = add c, d : f64[3]
+      %1 = multiply d, k : f64[3]
+      %2 = add f, g : f64[3]
+      %3 = add %2, m : f64[3]
+      return %0, %1, %3, %1, e
+    }}
+  return {}
+}}"""
+RESULTS = "f64[3], f64[3], f64[3], f64[5,3], f64[5,3]"
+
+
+@pytest.mark.parametrize(("read", "carries", "operands"), [
+    ("%0", 2, "aak"), ("%1", 1, "ak"), ("%2", 1, "aym"), ("%3", 1, "ak"), ("%4", 0, "x"),
+    ("%0, %4", 2, "aaxk"), ("%2, %3", 2, "aaykm"), ("%0, %2, %4", 3, "aaaxykm"),
+])  # fmt: skip
+def test_a_loop_carries_and_reads_only_what_a_result_rests_on(read, carries, operands):
+    before = parse(LOOP.format(RESULTS, read))
+    after = drop_dead(before)
+    after.verify()
+    scan = the(after, "scan")
+    assert scan.attributes["n_carry"] == carries
+    assert "".join(x.name for x in scan.operands) == operands
+    inputs = list(np.random.default_rng(0).normal(size=(1, 3)))
+    inputs += [*np.random.default_rng(1).normal(size=(2, 5, 3)), np.ones(3), np.full(3, 2.0)]
+    for got, expected in zip(run(after, *inputs), run(before, *inputs), strict=True):
+        assert same_bits(got, expected)
+
+
 def test_a_condition_makes_only_what_is_read():
     branch = "program b(x: f64[3]) {{\n%0 = {} x : f64[3]\n%1 = exp x : f64[3]\nreturn %0, %1\n}}"
     text = ("program p(c: bool[], x: f64[3]) {\n%0, %1 = if c, x : f64[3], f64[3]\n"
@@ -334,6 +365,21 @@ def test_a_transpose_of_other_axes_stays():
                       "%3 = dot %1, %1, trans_a=False, trans_b=True : f64[2,5,5]\nreturn %2, %3",
                       MATRICES)  # fmt: skip
     assert opcodes(exact(program, DOTS)) == ["transpose", "dot", "dot"]
+
+
+def test_of_two_matrices_that_are_each_other_s_transpose_one_is_made():
+    b = Builder("p")
+    x, w, g = (b.input(Type(np.dtype("f8"), s)) for s in ((2, 3, 5, 5), (4, 12), (4, 32)))
+    windows = b.windows(x, (2, 2), (1, 1), (0, 0))
+    columns = b.reshape(b.transpose(windows, (1, 4, 5, 0, 2, 3)), (12, 32))
+    rows = b.reshape(b.transpose(windows, (0, 2, 3, 1, 4, 5)), (32, 12))
+    other = b.reshape(b.transpose(windows, (0, 3, 2, 1, 4, 5)), (32, 12))
+    program = b.program([b.dot(w, columns), b.dot(g, rows), b.dot(g, other)])
+    after = exact(program, DOTS)
+    assert opcodes(after).count("transpose") == 2
+    dots = [each for each in after.instructions if each.opcode == "dot"]
+    assert dots[0].operands[1] is dots[1].operands[1] is not dots[2].operands[1]
+    assert [each.attributes["trans_b"] for each in dots] == [False, True, False]
 
 
 @pytest.mark.parametrize("turned", [False, True])

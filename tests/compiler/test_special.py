@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from tests.compiler.test_dot import kernel_of, native
+from workbench.compiler import Builder, Type, compile
 from workbench.compiler.llvm.special import emit_special
 from workbench.compiler.opcodes import OPCODES
+from workbench.compiler.opcodes import run as reference
 
 FLOATS = ["f4", "f8"]
 RNG = np.random.default_rng(0)
@@ -104,6 +106,18 @@ def test_windows_add(shape, size, stride, padding, dtype):
     windows = OPCODES["windows"].compute(images, size, stride, padding, fill=0)
     x = numbers(windows.shape, dtype)
     check("windows_add", [x], shape=shape, stride=stride, padding=padding)
+
+
+@pytest.mark.parametrize(("shape", "size", "stride", "padding"), WINDOWS)
+def test_windows_that_lie_in_another_order_are_added_where_they_lie(shape, size, stride, padding):
+    windows = OPCODES["windows"].compute(numbers(shape, "f4"), size, stride, padding, fill=0)
+    axes = (1, 4, 5, 0, 2, 3)
+    x = RNG.integers(-9, 9, [windows.shape[a] for a in axes]).astype("f4")
+    b = Builder("p")
+    turned = b.transpose(b.input(Type(x.dtype, x.shape)), (3, 0, 4, 5, 1, 2))
+    program = b.program([b.windows_add(turned, shape, stride, padding)])
+    (expected,) = reference(program, x)
+    np.testing.assert_array_equal(compile(program, "llvm")(x)[0], expected)
 
 
 SHAPES = [((5,), 0), ((1,), 0), ((40,), 0), ((3, 16), 1), ((3, 45), 1), ((45, 3), 0), ((2, 19, 4), 1),

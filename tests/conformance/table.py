@@ -2,9 +2,10 @@
 
 A row gives the NumPy reference, a sampler of inputs, and what is known of the op:
 where its kinks are (the sampler keeps away from them) and, if it has no gradient,
-why.  ``tests/conformance/test_ops.py`` runs each row in each of its eras: value, first
-and second order, float32 and float64, non-contiguous inputs; rows of their own are
-empty, zero-dimensional, broadcast or have axes of length one where that makes sense.
+why.  ``test_ops.py`` and, for era 2 in all its modes, ``test_symbolic.py`` run each row in
+each of its eras: value, first and second order, float32 and float64, non-contiguous inputs;
+rows of their own are empty, zero-dimensional, broadcast or have axes of length one where
+that makes sense.  ``test_extremes.py`` feeds them NaN, infinities and the like.
 
 The rows of this file hold in every era that has ops; the files ``rows_*.py`` add what
 an era has beyond them.

@@ -3,7 +3,6 @@
 A graph is compiled once with its value and its gradients, since compiling is what costs.
 """
 
-import functools
 import importlib
 from pathlib import Path
 

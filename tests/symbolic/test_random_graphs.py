@@ -32,7 +32,7 @@ SMOOTH = {
     "log_of_softmax": lambda x: ops.log(ops.softmax(x)) if x.ndim else x,
     "cancelled": lambda x: (1 + x * x) * (1 + x * x) / (1 + x * x),
     "neutral": lambda x: (x * 1 + 0) / 1 - 0, "nothing": lambda x: x * 0 + x,
-    "twice": lambda x: -(-x) + x, "arcsinh": ops.arcsinh, "gelu": ops.gelu, "silu": ops.silu,
+    "twice": lambda x: ops.negative(-x) + x, "arcsinh": ops.arcsinh, "gelu": ops.gelu, "silu": ops.silu,
     "log_of_sum": lambda x: ops.log(ops.exp(ops.tanh(x)).sum()),
     "layer_norm": lambda x: ops.layer_norm(x) if x.ndim else x,
 }  # fmt: skip
@@ -83,7 +83,7 @@ class Writer:
 
     def chosen(self):
         i = self.leaf()
-        x, s = self.pick(lambda s: fit(s, SHAPES[i]))
+        x, _ = self.pick(lambda s: fit(s, SHAPES[i]))
         return ops.where(ops.greater(self.inputs[i], 0.1), ops.sin(x), x * 2)
 
     def reduced(self):
@@ -128,7 +128,7 @@ class Writer:
                           slice(None, None, 2), (..., None), rows, (..., r.randrange(s[-1]))])  # fmt: skip
         part = x[index]
         kind = r.choice(["take", "set", "add"])
-        if kind == "take" or isinstance(index, tuple) and None in index:
+        if kind == "take" or (isinstance(index, tuple) and None in index):
             return part
         if kind == "add":
             return ops.inc_subtensor(part, ops.sin(part))
