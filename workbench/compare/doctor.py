@@ -38,9 +38,11 @@ PACKAGES = (
     ("lab", "ipywidgets", "ipywidgets", "interactive views"),
     ("lab", "jupyterlab", "jupyterlab", "make lab"),
     ("course", "nbgrader", "nbgrader", "assignments"),
+    ("lab", "llvmlite", "llvmlite", "eras 2 and 4 compile to machine code; else they call NumPy"),
     ("peers", "torch", "torch", "benchmarks against PyTorch"),
     ("peers", "jax", "jax", "benchmarks against JAX"),
     ("peers", "autograd", "autograd", "benchmarks against HIPS autograd"),
+    ("peers", "pytensor", "pytensor", "benchmarks against PyTensor"),
 )
 
 

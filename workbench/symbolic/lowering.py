@@ -92,29 +92,6 @@ def lower(
     return b.program([values[y] for y in outputs], donate)
 
 
-def lower_subgraph(
-    b: Builder,
-    inputs: Sequence[Variable],
-    outputs: Sequence[Variable],
-    types: Sequence[Type],
-    known: Mapping[Variable, npt.NDArray[Any]] | None = None,
-) -> Program:
-    """Return a part of a graph, the body of a loop or a branch, as a program of its own.
-
-    Raises
-    ------
-    CannotLower
-        If a value decides a shape inside it: there it may differ from step to step.
-    """
-    try:
-        return lower(f"{b.name}.{getattr(b.origin, 'op', None) and b.origin.op.name}", inputs,
-                     types, outputs, known)  # fmt: skip
-    except ValueNeeded as question:
-        raise CannotLower(
-            f"the value of {question.variable.label!r} decides a shape inside a loop or branch"
-        ) from None
-
-
 def value_leaves(x: Variable) -> list[Variable]:
     """Return the inputs on whose values, not only shapes, the value of ``x`` rests."""
     found: dict[Variable, None] = {}

@@ -80,6 +80,6 @@ class Profile:
         console = Console(file=io.StringIO(), width=100, color_system=None,
                           force_jupyter=False)  # fmt: skip
         console.print(table)
-        console.print(self.cache.report())
+        console.print(f"first call: {self.first_call:.3g} s; {self.cache.report()}")
         text: str = console.file.getvalue()  # type: ignore[attr-defined]
         return text
