@@ -153,10 +153,15 @@ class _Fusion:
         for each in self.program.instructions:
             kind = OPCODES[each.opcode].kind
             if kind in ("dot", "special", "control"):
-                for x in each.operands:
+                for x in self._cone_of_special(each)[0].operands:
                     self._materialise(x)
             if kind in ("dot", "special", "control") or is_reduction(each):
                 self.roots.update(each.results)
+
+    def _cone_of_special(self, each: Instruction) -> list[Instruction]:
+        """Return what runs in the kernel of an instruction that has one to itself."""
+        before = self.makers.get(each.operands[0]) if each.opcode == "windows_add" else None
+        return [before, each] if before is not None and before.opcode == "transpose" else [each]
 
     def _worthwhile(self) -> None:
         """Store what the cone of one root would compute many times, or could not index."""
@@ -223,7 +228,8 @@ class _Fusion:
             kind = OPCODES[each.opcode].kind
             if kind in ("dot", "special", "control"):
                 group = _Group(kind, each.results[0].shape)
-                self._add(group, roots, [each], {self.source(x) for x in each.operands})
+                cone = self._cone_of_special(each)
+                self._add(group, roots, cone, {self.source(x) for x in cone[0].operands})
             else:
                 self._place(each, roots[0])
 
@@ -322,8 +328,7 @@ class _Fusion:
         instructions = tuple(sorted(group.cone, key=self.order.__getitem__))
         name = "_".join([f"k{number}", *_words(instructions)])
         if group.kind not in ("loop", "reduce"):
-            (each,) = instructions
-            reads = tuple(dict.fromkeys(each.operands))
+            each, reads = instructions[-1], tuple(dict.fromkeys(instructions[0].operands))
             again = {"dot_add": each.operands[2:], "scatter_add": reads[:1],
                      "scatter_set": reads[:1]}.get(each.opcode, ())  # fmt: skip
             once = tuple(x for x in again if each.operands.count(x) == 1)

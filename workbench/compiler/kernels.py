@@ -23,7 +23,7 @@ read; LLVM's is in ``llvm/emit.py``.  For CUDA, derive from ``Text`` and overrid
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -329,7 +329,7 @@ class Walk(Generic[T]):
     @property
     def parallel(self) -> list[Axis]:
         """The loops over elements, rows, or rows of columns; in column mode without the columns."""
-        loops = self._loops(self.outer)
+        loops = self._loops(self.outer if self.kernel.kind != "loop" else self.merged or self.outer)
         return loops if self.kernel.kind == "loop" or self.rows else loops[:-1]
 
     @property
@@ -428,7 +428,7 @@ class Walk(Generic[T]):
             return flat(spread(shape, self.inner), shape).replace(self.merged)
         return flat(spread(y.shape, axes or self.axes), y.shape).replace(self.merged)
 
-    def _loops(self, axes: Sequence[Axis]) -> list[Axis]:
+    def _loops(self, axes: Iterable[Axis]) -> list[Axis]:
         loops = [self.merged.get(a, a) for a in axes]
         return [a for a in loops if a is not None]
 
@@ -495,11 +495,20 @@ def _reduction(each: Instruction) -> Reduction:
 
 
 def merged_loops(kernel: Kernel) -> dict[Axis, Axis | None]:
-    """Return what becomes of a kernel's loops: contiguous axes are merged into one."""
+    """Return what becomes of a kernel's loops: contiguous axes are merged into one.
+
+    Loops over independent elements come in an order of their own, the one of the shortest steps
+    through memory innermost (Carr, McKinley and Tseng, *Compiler optimizations for improving
+    data locality*, ASPLOS 1994).
+    """
     recorder = Recorder()
     walk = Walk(kernel, recorder)
     walk.run()
-    return {**merge(walk.inner, recorder.indices), **merge(walk.outer, recorder.indices)}
+    made = {**merge(walk.inner, recorder.indices), **merge(walk.outer, recorder.indices)}
+    if kernel.kind == "loop":
+        steps = {a: sum(abs(dict(i.terms).get(a, 0)) for i in recorder.indices) for a in made}
+        made = {a: made[a] for a in sorted(made, key=lambda a: -steps[a])}
+    return made
 
 
 def write(kernel: Kernel, emitter: Emitter[Any]) -> None:
@@ -510,6 +519,24 @@ def write(kernel: Kernel, emitter: Emitter[Any]) -> None:
 def parallel_loops(kernel: Kernel) -> list[Axis]:
     """Return the loops, outermost first, whose turns do not depend on each other."""
     return Walk(kernel, Recorder(), merged_loops(kernel)).parallel
+
+
+def operand_steps(kernel: Kernel) -> tuple[Value, tuple[int, ...]]:
+    """Return what the last instruction of a kernel reads through maps, and in which steps.
+
+    Returns
+    -------
+    value : Value
+        What lies in memory.
+    steps : tuple of int
+        From one element to the next along each axis of the first operand.
+    """
+    (x, *_), recorder = kernel.instructions[-1].operands, Recorder()
+    index = spread(x.shape, axes_of(x.shape))
+    Walk(kernel, recorder).value(x, index)
+    ((value, at),) = recorder.loads
+    steps = dict(at.terms)
+    return value, tuple(steps.get(i.terms[0][0], 0) if i.terms else 0 for i in index)
 
 
 # --- maps: which element of which operand is the element at an index --------------------------

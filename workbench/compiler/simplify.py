@@ -37,9 +37,12 @@ def simplify(program: Program) -> Program:
     Raises
     ------
     GraphError
-        If a pass left a program that is not well formed, which is a fault of the pass.
+        If the passes left a program that is not well formed, which is their fault.
     """
-    return stages(program)[-1][1]
+    for step in PASSES.values():
+        program = step(program)
+    program.verify()
+    return program
 
 
 def stages(program: Program) -> list[tuple[str, Program]]:
@@ -62,28 +65,45 @@ def _inside(each: Instruction, step: Pass) -> Instruction:
 
 
 def drop_dead(program: Program) -> Program:
-    """Drop what no output rests on; also results of ``if`` and ``scan`` that nobody reads."""
+    """Drop what no output rests on; also results of ``if`` and ``scan`` that nobody reads.
+
+    And what the body of a ``scan`` reads or hands on for those results only.
+    """
     live, kept = set(program.outputs), []
     for each in reversed(program.instructions):
         if live.isdisjoint(each.results):
             continue
-        each = _inside(_drop_results(each, live), drop_dead)
+        drop = {"scan": _drop_from_scan, "if": _drop_from_if}.get(each.opcode)
+        each = _inside(drop(each, live) if drop else each, drop_dead)
         kept.append(each)
         live.update(each.operands)
     return replace(program, instructions=tuple(reversed(kept)))
 
 
-def _drop_results(each: Instruction, live: set[Value]) -> Instruction:
-    parts = {"if": ("then", "orelse"), "scan": ("body",)}.get(each.opcode, ())
-    carried = each.attributes.get("n_carry", 0)
-    keep = [i for i, x in enumerate(each.results) if i < carried or x in live]
-    if not parts or len(keep) == len(each.results):
-        return each
-    attributes = dict(each.attributes)
-    for part in parts:
-        outputs = attributes[part].outputs
-        attributes[part] = replace(attributes[part], outputs=tuple(outputs[i] for i in keep))
+def _drop_from_if(each: Instruction, live: set[Value]) -> Instruction:
+    keep = [i for i, x in enumerate(each.results) if x in live]
+    attributes = {k: replace(part, outputs=tuple(part.outputs[i] for i in keep))
+                  for k, part in each.attributes.items()}  # fmt: skip
     return replace(each, attributes=attributes, results=tuple(each.results[i] for i in keep))
+
+
+def _drop_from_scan(each: Instruction, live: set[Value]) -> Instruction:
+    body, n = each.attributes["body"], each.attributes["n_carry"]
+    keep: set[int] = set()
+    more = {i for i, x in enumerate(each.results) if x in live}
+    while more:  # What a live result rests on is carried too.
+        keep |= more
+        outputs = tuple(x for i, x in enumerate(body.outputs) if i in keep)
+        part = drop_dead(replace(body, outputs=outputs))
+        read = {*outputs, *(x for i in part.instructions for x in i.operands)}
+        more = {i for i, x in enumerate(body.inputs[:n]) if x in read} - keep
+    last = n + each.attributes["n_sequences"]
+    given = [i for i, x in enumerate(body.inputs) if (i in keep if i < n else x in read)]
+    attributes = {**each.attributes, "n_carry": sum(i < n for i in given),
+                  "n_sequences": sum(n <= i < last for i in given),
+                  "body": replace(part, inputs=tuple(body.inputs[i] for i in given))}  # fmt: skip
+    return replace(each, attributes=attributes, operands=tuple(each.operands[i] for i in given),
+                   results=tuple(x for i, x in enumerate(each.results) if i in keep))  # fmt: skip
 
 
 # --- common subexpressions -----------------------------------------------------------------
@@ -101,7 +121,7 @@ def share_common(program: Program) -> Program:
         each = _inside(_substitute(each, stands), share_common)
         operands = [number[x] for x in each.operands]
         key = (each.opcode, tuple(sorted(operands) if each.opcode in COMMUTES else operands),
-               _frozen(each.attributes))  # fmt: skip
+               frozen(each.attributes))  # fmt: skip
         first = seen.setdefault(key, each)
         if first is each:
             kept.append(each)
@@ -112,7 +132,7 @@ def share_common(program: Program) -> Program:
     return replace(program, instructions=tuple(kept), outputs=outputs)
 
 
-def _frozen(attributes: Mapping[str, Any]) -> tuple[Any, ...]:
+def frozen(attributes: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return attributes as a key that tells 0.0 from -0.0 and 1 from True."""
     return tuple(
         (k, v.dtype.str, v.shape, v.tobytes()) if isinstance(v, np.ndarray)
@@ -151,6 +171,7 @@ class Rewriter:
             self.uses.update(each.operands)
         self.made: dict[Value, Instruction] = {}
         self.stands: dict[Value, Value] = {}
+        self.matrices: dict[Any, Value] = {}  # By which axes of what are rows, and columns.
         self.origin: Any = None
 
     def run(self) -> Program:
@@ -362,7 +383,8 @@ def _like(r: Rewriter, number: np.generic, x: Value) -> Value:
     """Return this number, once for every element of ``x``."""
     array = np.asarray(number)
     array.flags.writeable = False
-    return r.emit("broadcast", r.emit("constant", value=array), shape=x.shape, axes=())
+    constant = r.emit("constant", value=array)
+    return r.emit("broadcast", constant, shape=x.shape, axes=()) if x.shape else constant
 
 
 def _negative(r: Rewriter, i: Instruction) -> Value | None:
@@ -404,9 +426,31 @@ def _turns(i: Instruction) -> bool:
     return n >= 2 and i.attributes["axes"] == (*range(n - 2), n - 1, n - 2)
 
 
+def _made_turned(r: Rewriter, x: Value) -> Value | None:
+    """Return a matrix of the same elements as ``x``, transposed, that a product reads already."""
+    reshaped = r.source(x, "reshape")
+    source = reshaped.operands[0] if reshaped else x
+    moved = r.source(source, "transpose")
+    axes = moved.attributes["axes"] if moved else range(source.ndim)
+    source = moved.operands[0] if moved else source
+    axes = tuple(a for a in axes if source.shape[a] != 1)
+    split = next((n for n in range(len(axes) + 1)
+                  if prod(source.shape[a] for a in axes[:n]) == x.shape[0]), None)  # fmt: skip
+    if x.ndim != 2 or source is x or split is None:
+        return None
+    rows, columns = axes[:split], axes[split:]
+    other = r.matrices.get((source, columns, rows))
+    if other is None:
+        r.matrices.setdefault((source, rows, columns), x)
+    return other
+
+
 def _dot(r: Rewriter, i: Instruction) -> Value | None:
     factors, turned = list(i.operands), [i.attributes["trans_a"], i.attributes["trans_b"]]
     for n, x in enumerate(i.operands):
+        if other := _made_turned(r, x):
+            factors[n], turned[n] = other, not turned[n]
+            continue
         inner = r.source(x, "transpose")
         if inner and _turns(inner):
             factors[n], turned[n] = inner.operands[0], not turned[n]

@@ -337,7 +337,7 @@ class Function:
         else:
             assert self._schedule is not None
             runs = [self._schedule.timed(given, time.perf_counter) for _ in range(repetitions)]
-            rows = [ProfileRow(node.op.name, str(node.output.trace), float(np.mean(seconds)))
+            rows = [ProfileRow(node.op.name, str(node.output.trace), float(np.median(seconds)))
                     for node, seconds in zip(self.nodes, zip(*runs, strict=True), strict=True)]  # fmt: skip
         return Profile(self.name, self.mode, first, rows, self.cache)
 

@@ -21,7 +21,7 @@ class ProfileRow:
     line : str
         The lines of the user's program that it comes from.
     seconds : float
-        Of one call, the mean over the repetitions.
+        Of one call, the median over the repetitions.
     """
 
     what: str

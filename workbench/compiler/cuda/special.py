@@ -12,7 +12,7 @@ from math import prod
 from typing import NamedTuple
 
 from workbench.compiler.clike import c_type
-from workbench.compiler.kernels import Kernel
+from workbench.compiler.kernels import Kernel, operand_steps
 from workbench.compiler.program import Value
 
 THREADS = 256
@@ -107,19 +107,24 @@ def _scatter_unless_failed(kernel: Kernel, names: Names) -> tuple[Step, list[str
 
 
 def _windows_add(kernel: Kernel, names: Names, number: int, shared: bool) -> Steps:
-    (each,), (x,), (y,) = kernel.instructions, kernel.inputs, kernel.outputs
-    n, c, h, w = y.shape
+    each, (source, steps), (y,) = kernel.instructions[-1], operand_steps(kernel), kernel.outputs
+    (x,), (n, c, h, w) = each.operands, y.shape
     oh, ow, kh, kw = x.shape[2:]
+    image, channel, *inner = steps
+    at = " + ".join(
+        f"{i} * {step}LL" for i, step in zip(("oy", "ox", "ky", "kx"), inner, strict=True)
+    )
     (sh, sw), (ph, pw) = each.attributes["stride"], each.attributes["padding"]
     body = f"""
-const long long plane = t / {max(1, h * w)} * {oh * ow * kh * kw};
+const long long number = t / {max(1, h * w)};
+const long long plane = number / {max(1, c)} * {image} + number % {max(1, c)} * {channel};
 const int row = t / {max(1, w)} % {max(1, h)} + {ph}, column = t % {max(1, w)} + {pw};
 {c_type(x.dtype)} total = 0;
 for (int ky = row % {sh}; ky < {kh} && ky <= row; ky += {sh})
   for (int kx = column % {sw}; kx < {kw} && kx <= column; kx += {sw}) {{
     const int oy = (row - ky) / {sh}, ox = (column - kx) / {sw};
     if (oy < {oh} && ox < {ow})
-      total += {names[x]}[plane + ((oy * {ow} + ox) * {kh} + ky) * {kw} + kx];
+      total += {names[source]}[plane + {at}];
   }}
 {names[y]}[t] = total;"""
     return [_loop(kernel.name, n * c * h * w, body)]

@@ -9,7 +9,7 @@ tables of their own, so a loop of a thousand turns never comes back to Python.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ from workbench.compiler.llvm.threads import LARGE, divide
 from workbench.compiler.memory import ALIGNMENT, Buffer, Plan, can_fail, plan
 from workbench.compiler.opcodes import HOST
 from workbench.compiler.program import Instruction, Program, Type, Value
+from workbench.compiler.simplify import frozen
 
 BYTE = ir.IntType(8)
 HostFunction = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
@@ -66,6 +67,7 @@ class Native:
         self.keep: list[Any] = []
         self.errors: list[Exception] = []
         self.calls: list[tuple[ir.Function, list[Buffer]]] = []
+        self._made: dict[Any, ir.Function] = {}
         self.nothing = ir.Function(self.module, ir.FunctionType(I32, []), "nothing")
         ir.IRBuilder(self.nothing.append_basic_block()).ret(I32(0))
 
@@ -77,6 +79,9 @@ class Native:
         made = [self._kernel(plan, k, prefix + k.name) for k in plan.kernels]
         function = ir.Function(self.module, ir.FunctionType(I32, [POINTER, POINTER]), name)
         function.attributes.add("nounwind")
+        if not prefix:  # It runs once a call, and only calls.
+            function.attributes.add("noinline")
+            function.attributes.add("optnone")
         table, arena = function.args
         b = ir.IRBuilder(function.append_basic_block("entry"))
 
@@ -107,20 +112,26 @@ class Native:
         return Step(function, plan.arena_bytes + inner)
 
     def _kernel(self, plan: Plan, kernel: Kernel, name: str) -> Step:
-        shared = _shared(plan, kernel)
         if kernel.kind == "control":
             return self._control(kernel, name)
-        if kernel.kind == "dot":
-            return Step(emit_dot(self.module, kernel, name, tuple(shared)), 0)
         if kernel.instructions[0].opcode == "call":
             return Step(self._host(kernel, name), 0)
+        shared = _shared(plan, kernel)
+        key = _signature(kernel, shared)
+        if key not in self._made:  # Layers of one size run one function.
+            self._made[key] = self._emitted(kernel, name, shared)
+        return Step(self._made[key], 0)
+
+    def _emitted(self, kernel: Kernel, name: str, shared: dict[Value, Value]) -> ir.Function:
+        if kernel.kind == "dot":
+            return emit_dot(self.module, kernel, name, tuple(shared))
         if kernel.kind == "special":
-            return Step(emit_special(self.module, kernel, name, tuple(shared)), 0)
+            return emit_special(self.module, kernel, name, tuple(shared))
         loops = parallel_loops(kernel) if self.threads > 1 and prod(kernel.space) >= LARGE else []
         if not loops:
-            return Step(emit_loops(self.module, kernel, name, shared), 0)
+            return emit_loops(self.module, kernel, name, shared)
         part = emit_loops(self.module, kernel, name, shared, split=True)
-        return Step(divide(self.module, part, loops[0].size, self.threads), 0)
+        return divide(self.module, part, loops[0].size, self.threads)
 
     def address(self, x: npt.NDArray[Any]) -> ir.Constant:
         """Return where an array lies, which is kept from now on."""
@@ -291,6 +302,19 @@ def _run(
 def _shared(plan: Plan, kernel: Kernel) -> dict[Value, Value]:
     """Return the inputs that lie in the memory of an output, and that output."""
     return {old: new for k, old, new in plan.in_place if k is kernel}
+
+
+def _signature(kernel: Kernel, shared: Mapping[Value, Value]) -> tuple[Any, ...]:
+    """Return what is equal for kernels of equal code: all but names, with values numbered."""
+    number: dict[Value, int] = {}
+
+    def numbers(values: Iterable[Value]) -> tuple[Any, ...]:
+        return tuple((number.setdefault(x, len(number)), x.type) for x in values)
+
+    return (kernel.kind, kernel.space, numbers(kernel.inputs), numbers(kernel.outputs),
+            *((each.opcode, frozen(each.attributes), numbers(each.operands), numbers(each.results))
+              for each in kernel.instructions),
+            *(numbers(pair) for pair in shared.items()))  # fmt: skip
 
 
 def _after(b: ir.IRBuilder, base: ir.Value, offset: int) -> ir.Value:

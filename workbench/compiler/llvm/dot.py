@@ -25,7 +25,7 @@ from workbench.compiler.program import Value
 I32, I64, POINTER, VOID = ir.IntType(32), ir.IntType(64), ir.PointerType(), ir.VoidType()
 VECTOR_BYTES = 32
 TILE_ROWS, TILE_SUMS = 4, 8  # Eight sums, two vectors of b and one of a: 11 of 16 registers.
-SMALL = 131072  # Multiplications up to which the tiles were faster than a BLAS, as measured.
+SMALL = 65536  # Multiplications up to which the tiles beat a BLAS, or are worth their compiling.
 
 # --- what every hand-written kernel needs ----------------------------------------------------
 
@@ -38,18 +38,22 @@ def element(dtype: np.dtype[Any]) -> ir.Type:
 
 
 def begin(
-    module: ir.Module, kernel: Kernel, name: str, shared: Collection[Value]
+    module: ir.Module,
+    kernel: Kernel,
+    name: str,
+    shared: Collection[Value],
+    numbers: Sequence[ir.Type] = (),
 ) -> tuple[ir.IRBuilder, dict[Value, ir.Value]]:
-    """Start the function of a kernel: ``i32 name(pointer of the output, of the inputs)``.
+    """Start the function of a kernel: ``i32 name(pointers of outputs, of inputs, numbers)``.
 
     Parameters
     ----------
     module : ir.Module
     kernel : Kernel
-        Of one output.
     name : str
     shared : collection of Value
-        Inputs that lie in the memory of the output, and have no pointer of their own.
+        Inputs that lie in the memory of the (first) output, and have no pointer of their own.
+    numbers : sequence of ir.Type
 
     Returns
     -------
@@ -58,12 +62,13 @@ def begin(
     pointers : dict of Value to ir.Value
     """
     values = [*kernel.outputs, *(x for x in kernel.inputs if x not in shared)]
-    function = ir.Function(module, ir.FunctionType(I32, [POINTER] * len(values)), name)
+    kinds = [POINTER] * len(values) + [*numbers]
+    function = ir.Function(module, ir.FunctionType(I32, kinds), name)
     function.attributes.add("noinline")  # Inlined into the step it would lose what "noalias" says.
     function.attributes.add("nounwind")
-    for argument in function.args:
+    for argument in function.args[: len(values)]:
         argument.add_attribute("noalias")
-    pointers = dict(zip(values, function.args, strict=True))
+    pointers = dict(zip(values, function.args, strict=False))
     pointers.update(dict.fromkeys(shared, function.args[0]))
     return ir.IRBuilder(function.append_basic_block("entry")), pointers
 
@@ -75,16 +80,26 @@ def declare(module: ir.Module, name: str, result: ir.Type, arguments: Sequence[i
     return ir.Function(module, ir.FunctionType(result, arguments), name)
 
 
+def hint(b: ir.IRBuilder, latch: ir.Instruction, name: str, value: ir.Constant) -> None:
+    """Tell LLVM's vectoriser something about the loop that a branch closes."""
+    module = b.module
+    note = module.add_metadata([f"loop {len(module.metadata)}"])
+    note.operands = (note, module.add_metadata([name, value]))  # First itself: one of its own.
+    latch.set_metadata("llvm.loop", note)
+
+
 def loop(
     b: ir.IRBuilder,
     count: int | ir.Value,
     body: Callable[..., Sequence[ir.Value] | None],
     carry: Sequence[ir.Value] = (),
     step: int = 1,
+    vectorise: bool = False,
 ) -> list[ir.Value]:
     """Add ``for i in range(0, count, step): carry = body(i, *carry)``; return the last carry.
 
-    A loop known to run once leaves no loop behind, one that never runs nothing at all.
+    A loop known to run once leaves no loop behind, one that never runs nothing at all.  LLVM
+    is to ``vectorise`` only what has no vectors yet and is worth the time that this takes.
     """
     if isinstance(count, int) and count <= step:
         return list(body(I64(0), *carry) or ()) if count > 0 else list(carry)
@@ -109,7 +124,9 @@ def loop(
     for state, value in zip(states, made, strict=True):
         state.add_incoming(value, b.block)
     end = b.block
-    b.cbranch(b.icmp_signed("<", following, limit), head, after)
+    latch = b.cbranch(b.icmp_signed("<", following, limit), head, after)
+    if not vectorise:
+        hint(b, latch, "llvm.loop.vectorize.enable", ir.IntType(1)(0))
     b.position_at_end(after)
     if isinstance(count, int):
         return made
@@ -124,16 +141,23 @@ def loop(
 
 def at(b: ir.IRBuilder, pointer: ir.Value, kind: ir.Type, index: ir.Value) -> ir.Value:
     """Return the address of an element."""
+    if isinstance(index, ir.Constant) and not index.constant:
+        return pointer
     return b.gep(pointer, [index], inbounds=True, source_etype=kind)
 
 
 def offset(b: ir.IRBuilder, *terms: tuple[ir.Value, int]) -> ir.Value:
-    """Return the sum of ``index * stride``."""
-    total: ir.Value = I64(0)
+    """Return the sum of ``index * stride``; what is known of it is added up here."""
+    known, total = 0, None
     for index, stride in terms:
-        part = b.mul(index, I64(stride), flags=("nsw",)) if stride != 1 else index
-        total = b.add(total, part, flags=("nsw",))
-    return total
+        if isinstance(index, ir.Constant):
+            known += index.constant * stride
+        else:
+            part = b.mul(index, I64(stride), flags=("nsw",)) if stride != 1 else index
+            total = part if total is None else b.add(total, part, flags=("nsw",))
+    if total is None:
+        return I64(known)
+    return b.add(total, I64(known), flags=("nsw",)) if known else total
 
 
 def copy_bytes(b: ir.IRBuilder, target: ir.Value, source: ir.Value, size: int) -> None:
@@ -185,6 +209,7 @@ def emit_dot(
         product = Product(b, result.dtype, m, n, k, trans_a and m > 1, trans_b or m == n == 1,
                           attributes.get("alpha", 1.0), at_a, at_b, at_out, at_c)  # fmt: skip
         if by_blas:
+            b.function.attributes.add("optnone")  # A call: there is nothing to improve.
             product.by_blas()
         elif product.trans_b and m < TILE_ROWS and not product.trans_a:
             product.by_rows()
@@ -259,7 +284,7 @@ class Product:
             for start, height in ((0, rows), (full, self.m - full)):
 
                 def tile(i: ir.Value, start: int = start, height: int = height) -> None:
-                    i = self.builder.add(i, I64(start))
+                    i = offset(self.builder, (i, 1), (I64(start), 1))
                     self._tile(i, height, j, pieces, (b, stride, padded, width))
 
                 loop(self.builder, full if height == rows else min(1, height), tile, step=height)
@@ -274,16 +299,18 @@ class Product:
         """Compute rows ``i`` to ``i + rows`` of the columns ``j + start``, for some pieces."""
         b, (matrix, stride, padded, width) = self.builder, factor
         row, column = (1, self.m) if self.trans_a else (self.k, 1)
+        first = offset(b, (i, row))
 
         def step(k: ir.Value, *sums: ir.Value) -> list[ir.Value]:
+            base, left = offset(b, (k, stride), (j, 1)), offset(b, (first, 1), (k, column))
             vectors = [
-                self._load(matrix, offset(b, (k, stride), (j, 1), (I64(start), 1)), width,
+                self._load(matrix, offset(b, (base, 1), (I64(start), 1)), width,
                            width if padded else count)
                 for start, count in pieces
             ]  # fmt: skip
             made = []
             for r in range(rows):
-                where = offset(b, (i, row), (I64(r), row), (k, column))
+                where = offset(b, (left, 1), (I64(r), row))
                 scalar = self._splat(self._load_one(self.a, where), width)
                 part = sums[r * len(pieces) : (r + 1) * len(pieces)]
                 made += [
@@ -293,10 +320,10 @@ class Product:
 
         zero = ir.Constant(ir.VectorType(self.kind, width), None)
         sums = iter(loop(b, self.k, step, [zero] * (rows * len(pieces))))
+        base = offset(b, (i, self.n), (j, 1))
         for r in range(rows):
             for start, count in pieces:
-                where = offset(b, (i, self.n), (I64(r), self.n), (j, 1), (I64(start), 1))
-                self._store(next(sums), where, count)
+                self._store(next(sums), offset(b, (base, 1), (I64(r * self.n + start), 1)), count)
 
     def _packed(self, stride: int) -> ir.Value:
         """Copy b, which lies transposed, to memory of the module, with rows along n."""
@@ -309,10 +336,11 @@ class Product:
         k_whole, n_whole = self.k // w * w, self.n // w * w
 
         def block(k: ir.Value, n: ir.Value) -> None:
-            rows = [self._load(self.b, offset(b, (n, self.k), (I64(r), self.k), (k, 1)), w, w)
+            source, target = offset(b, (n, self.k), (k, 1)), offset(b, (k, stride), (n, 1))
+            rows = [self._load(self.b, offset(b, (source, 1), (I64(r), self.k)), w, w)
                     for r in range(w)]  # fmt: skip
             for r, vector in enumerate(_transposed(b, rows)):
-                place = at(b, packed, self.kind, offset(b, (k, stride), (I64(r), stride), (n, 1)))
+                place = at(b, packed, self.kind, offset(b, (target, 1), (I64(r), stride)))
                 b.store(vector, place, align=self.dtype.itemsize)
 
         def single(k: ir.Value, n: ir.Value) -> None:
@@ -321,9 +349,9 @@ class Product:
 
         loop(b, n_whole, lambda n: loop(b, k_whole, lambda k: block(k, n), step=w), step=w)
         loop(b, n_whole, lambda n: loop(
-            b, self.k - k_whole, lambda k: single(b.add(k, I64(k_whole)), n)))  # fmt: skip
+            b, self.k - k_whole, lambda k: single(offset(b, (k, 1), (I64(k_whole), 1)), n)))  # fmt: skip
         loop(b, self.n - n_whole, lambda n: loop(
-            b, self.k, lambda k: single(k, b.add(n, I64(n_whole)))))  # fmt: skip
+            b, self.k, lambda k: single(k, offset(b, (n, 1), (I64(n_whole), 1)))))  # fmt: skip
         return packed
 
     # Sums along k: both factors are read along their rows.
@@ -346,7 +374,8 @@ class Product:
 
         def step(k: ir.Value, *sums: ir.Value, count: int = width) -> list[ir.Value]:
             left = self._load(self.a, offset(b, (i, self.k), (k, 1)), width, count)
-            places = [offset(b, (j, self.k), (I64(r), self.k), (k, 1)) for r in range(rows)]
+            base = offset(b, (j, self.k), (k, 1))
+            places = [offset(b, (base, 1), (I64(r), self.k)) for r in range(rows)]
             return [self._multiply_add(left, self._load(self.b, place, width, count), s)
                     for place, s in zip(places, sums, strict=True)]  # fmt: skip
 
@@ -416,7 +445,7 @@ class Product:
                 part = b.shuffle_vector(vector, vector, lanes)
             place = offset(b, (where, 1), (I64(start), 1))
             scale = self.dtype.type(self.alpha).item()
-            scaled = self._splat(self.kind(scale), size)
+            scaled = ir.Constant(ir.VectorType(self.kind, size), [scale] * size)
             if self.c is not None:
                 part = self._multiply_add(part, scaled, self._load(self.c, place, size, size))
             elif scale != 1:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -20,11 +22,14 @@ from llvmlite import ir
 from workbench.compiler.index import Axis, Condition, Index
 from workbench.compiler.kernels import Dtype, Kernel, Reduction, write
 from workbench.compiler.llvm import scalar
-from workbench.compiler.llvm.dot import I32, I64, POINTER, at, element
+from workbench.compiler.llvm.dot import I32, I64, POINTER, at, begin, element, hint
 from workbench.compiler.program import Value
 
 BLOCK, BLOCKS, TILE = 1024, 64, 1024
 """The most elements summed in a row, the most such sums, and columns summed at a time."""
+CHAINS, SHORT, FEW = 4, 24, 8
+"""A row's sum is kept in so many vectors, for loops of at most so many instructions; and from
+how many turns on a loop is worth vectors."""
 
 
 def emit_loops(
@@ -50,19 +55,11 @@ def emit_loops(
         It returns 0.
     """
     shared = shared or {}
-    values = [*kernel.outputs, *(x for x in kernel.inputs if x not in shared)]
-    kinds = [POINTER] * len(values) + [I64] * 2 * split
-    function = ir.Function(module, ir.FunctionType(I32, kinds), name)
-    function.attributes.add("noinline")  # Inlined into the step it would lose what "noalias" says.
-    function.attributes.add("nounwind")
-    for argument in function.args[: len(values)]:
-        argument.add_attribute("noalias")
-    pointers = dict(zip(values, function.args, strict=False))
+    b, pointers = begin(module, kernel, name, shared, [I64] * 2 * split)
     pointers.update((x, pointers[y]) for x, y in shared.items())
-    b = ir.IRBuilder(function.append_basic_block("entry"))
-    write(kernel, Emitter(b, pointers, function.args[-2:] if split else None))
+    write(kernel, Emitter(b, pointers, b.function.args[-2:] if split else None))
     b.ret(I32(0))
-    return function
+    return b.function
 
 
 class Emitter:
@@ -159,9 +156,12 @@ class Emitter:
 
     @contextmanager
     def _loop(
-        self, number: int, start: ir.Value, stop: ir.Value, step: int = 1
+        self, number: int, start: ir.Value, stop: ir.Value, step: int = 1, chained: bool = False
     ) -> Iterator[ir.Value]:
-        """Open a loop that runs at least once."""
+        """Open a loop that runs at least once.
+
+        If ``chained``, each turn waits for the one before, unless several are interleaved.
+        """
         b, before = self.b, self.b.block
         body = b.append_basic_block()
         b.branch(body)
@@ -173,7 +173,11 @@ class Emitter:
         following = b.add(i, I64(step), flags=("nuw", "nsw"))
         i.add_incoming(following, b.block)
         after = b.append_basic_block()
-        b.cbranch(b.icmp_unsigned("<", following, stop), body, after)
+        latch = b.cbranch(b.icmp_unsigned("<", following, stop), body, after)
+        if isinstance(stop, ir.Constant) and stop.constant < FEW * step:
+            hint(b, latch, "llvm.loop.vectorize.enable", ir.IntType(1)(0))
+        elif chained and b.block is body and len(body.instructions) <= SHORT:
+            hint(b, latch, "llvm.loop.interleave.count", I32(CHAINS))
         b.position_at_end(after)
 
     @contextmanager
@@ -211,9 +215,25 @@ class Emitter:
         self, reductions: Sequence[Reduction], axes: Sequence[Axis], tile: Axis | None,
         body: Callable[[], Sequence[ir.Value]], then: Callable[[Sequence[ir.Value]], None],
     ) -> None:  # fmt: skip
-        """Combine in blocks: see the module."""
+        """Combine in blocks: see the module; a few elements one after another, without a loop."""
+        if tile is None and prod(a.size for a in axes) <= FEW:
+            totals: list[ir.Value] = [scalar.number(r.identity, r.dtype) for r in reductions]
+            for turn in product(*(range(a.size) for a in axes)):
+                self.variables.update((a.number, I64(i)) for a, i in zip(axes, turn, strict=True))
+                totals = [self.combine(r, total, x)
+                          for r, total, x in zip(reductions, totals, body(), strict=True)]  # fmt: skip
+            then(totals)
+            return
         width = min(tile.size, TILE) if tile else 1
         _Reduce(self, reductions, tile, width, body).run(axes, then)
+
+    def combine(
+        self, r: Reduction, old: ir.Value, x: ir.Value, flags: tuple[str, ...] = ()
+    ) -> ir.Value:
+        """Add one element to a result."""
+        if r.dtype.kind == "f" and r.opcode in ("sum", "prod"):
+            return (self.b.fadd if r.opcode == "sum" else self.b.fmul)(old, x, flags=flags)
+        return self.op(r.combine, [old, x], r.dtype, r.dtype)
 
     def scratch(self, value: Value, size: int) -> None:
         """Take a row from the stack."""
@@ -290,11 +310,7 @@ class _Reduce:
         b = self.e.b
         for (r, place), x in zip(places, values, strict=True):
             old = b.load(place, typ=scalar.register(r.dtype))
-            if r.dtype.kind == "f" and r.opcode in ("sum", "prod"):
-                new = (b.fadd if r.opcode == "sum" else b.fmul)(old, x, flags=flags)
-            else:
-                new = self.e.op(r.combine, [old, x], r.dtype, r.dtype)
-            b.store(new, place)
+            b.store(self.e.combine(r, old, x, flags), place)
 
     def _over(self, axes: list[Axis], totals: list[ir.Value]) -> None:
         """Add everything over ``axes`` to the totals."""
@@ -307,7 +323,7 @@ class _Reduce:
     ) -> None:  # fmt: skip
         """Add what lies between two ends, at most ``size``, in chunks with totals of their own."""
         if size <= limit:
-            with self.e._loop(axis.number, *ends):
+            with self.e._loop(axis.number, *ends, chained=not rest and not self.tile):
                 if rest:
                     self._partly(totals, lambda part: self._over(rest, part))
                 else:

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from workbench.compiler.kernels import Kernel
+from workbench.compiler.kernels import Kernel, operand_steps
 from workbench.compiler.llvm.dot import I32, I64, at, begin, copy_bytes, element, loop, offset
 from workbench.compiler.program import Instruction, Value
 
 Pointers = Mapping[Value, ir.Value]
-LANES = 8  # Of the search for an extreme.
+LANES, LARGE = 8, 1024  # Of the search for an extreme; indices that are worth vectors.
 
 
 def emit_special(
@@ -30,8 +30,8 @@ def emit_special(
     ----------
     module : ir.Module
     kernel : Kernel
-        Of one instruction: ``gather``, ``scatter_add``, ``scatter_set``, ``windows_add``,
-        ``argmax``, ``argmin`` or ``cumsum``.
+        Of one instruction: ``gather``, ``scatter_add``, ``scatter_set``, ``argmax``,
+        ``argmin`` or ``cumsum``; or of ``windows_add`` and a transpose of what it adds.
     name : str
     shared : collection of Value, optional
         The ``x`` of a scatter that is written to in its memory.
@@ -41,9 +41,12 @@ def emit_special(
     ir.Function
         It returns 0, or 1 if an index is outside; then it has written nothing.
     """
-    (instruction,) = kernel.instructions
+    instruction = kernel.instructions[-1]
     b, pointers = begin(module, kernel, name, shared)
-    EMIT[instruction.opcode](b, instruction, pointers)
+    if instruction.opcode == "windows_add":
+        _windows_add(b, kernel, pointers)
+    else:
+        EMIT[instruction.opcode](b, instruction, pointers)
     b.ret(I32(0))
     return b.function
 
@@ -76,7 +79,7 @@ def _check(
             limit = I64(2 * size if wrap else size)  # Unsigned, what is negative is enormous.
             return [b.or_(bad, b.zext(b.icmp_unsigned(">=", shifted, limit), I64))]
 
-        (outside,) = loop(b, values.size, step, [outside])
+        (outside,) = loop(b, values.size, step, [outside], vectorise=values.size >= LARGE)
     with b.if_then(b.icmp_unsigned("!=", outside, I64(0)), likely=False):
         b.ret(I32(1))
 
@@ -126,7 +129,7 @@ def _scatter(b: ir.IRBuilder, instruction: Instruction, p: Pointers) -> None:
             total = _add(b, _load(b, target, kind, j), _load(b, source, kind, j), x.dtype)
             b.store(total, at(b, target, kind, j))
 
-        loop(b, size, add)
+        loop(b, size, add, vectorise=True)
 
     loop(b, indices[0].size if size else 0, step)
 
@@ -134,57 +137,60 @@ def _scatter(b: ir.IRBuilder, instruction: Instruction, p: Pointers) -> None:
 # --- windows -------------------------------------------------------------------------------
 
 
-def _windows_add(b: ir.IRBuilder, instruction: Instruction, p: Pointers) -> None:
-    """Add window by window; only those that padding cuts ask where each element belongs."""
-    (x,), out = instruction.operands, instruction.result
-    kind, (height, width), (oh, ow, kh, kw) = element(x.dtype), out.shape[2:], x.shape[2:]
-    (sh, sw), (ph, pw) = instruction.attributes["stride"], instruction.attributes["padding"]
+def _windows_add(b: ir.IRBuilder, kernel: Kernel, p: Pointers) -> None:
+    """Add the windows' elements of one place at a time, so that neighbours adjoin."""
+    each, (source, steps) = kernel.instructions[-1], operand_steps(kernel)
+    (x,), out = each.operands, each.result
+    kind, (images, channels, height, width), windows = element(x.dtype), out.shape, x.shape[2:4]
+    (sh, sw), (ph, pw) = each.attributes["stride"], each.attributes["padding"]
     fill = b.module.declare_intrinsic(
         "llvm.memset.p0.i64", (),
         ir.FunctionType(ir.VoidType(), [ir.PointerType(), ir.IntType(8), I64, ir.IntType(1)]),
     )  # fmt: skip
     b.call(fill, [p[out], ir.IntType(8)(0), I64(out.type.nbytes), ir.IntType(1)(0)])
 
-    def window(image: ir.Value, y: ir.Value, x_: ir.Value) -> None:
-        top = b.sub(offset(b, (y, sh)), I64(ph))
-        left = b.sub(offset(b, (x_, sw)), I64(pw))
-        source = offset(b, (image, oh * ow * kh * kw), (y, ow * kh * kw), (x_, kh * kw))
+    def below(k: ir.Value, limit: int, stride: int) -> ir.Value:
+        """Return how many windows have their element ``k`` before ``limit``."""
+        rest = b.sub(I64(limit + stride - 1), k)
+        rest = b.select(b.icmp_signed("<", rest, I64(0)), I64(0), rest)
+        return b.udiv(rest, I64(stride))
 
-        def add(i: ir.Value, j: ir.Value, guarded: bool) -> None:
-            row, column = b.add(top, i, flags=("nsw",)), b.add(left, j, flags=("nsw",))
+    def inside(
+        k: ir.Value, count: int, size: int, stride: int, padding: int
+    ) -> tuple[ir.Value, int | ir.Value]:
+        """Return the first window whose element ``k`` is in the image, and how many there are."""
+        if not padding:
+            return I64(0), count
+        first, stop = (below(k, limit, stride) for limit in (padding, size + padding))
+        stop = b.select(b.icmp_signed("<", stop, I64(count)), stop, I64(count))
+        return first, b.sub(stop, first)
 
-            def one() -> None:
-                place = offset(b, (image, height * width), (row, width), (column, 1))
-                place = at(b, p[out], kind, place)
-                value = _load(b, p[x], kind, offset(b, (source, 1), (i, kw), (j, 1)))
-                b.store(_add(b, b.load(place, typ=kind), value, x.dtype), place)
+    def place(n: ir.Value, c: ir.Value, i: ir.Value, j: ir.Value) -> None:
+        top, rows = inside(i, windows[0], height, sh, ph)
+        left, columns = inside(j, windows[1], width, sw, pw)
+        image = offset(b, (n, channels * height * width), (c, height * width), (i, width), (j, 1),
+                       (I64(-ph), width), (I64(-pw), 1))  # fmt: skip
+        given = offset(b, *zip((n, c, i, j), (*steps[:2], *steps[4:]), strict=True))
 
-            if not guarded:
-                one()
-                return
-            inside = b.and_(b.icmp_unsigned("<", row, I64(height)),
-                            b.icmp_unsigned("<", column, I64(width)))  # fmt: skip
-            with b.if_then(inside):
-                one()
+        def row(y: ir.Value) -> None:
+            y = offset(b, (y, 1), (top, 1))
+            start, origin = (
+                offset(b, (image, 1), (y, sh * width)),
+                offset(b, (given, 1), (y, steps[2])),
+            )
 
-        def all_of_it(guarded: bool) -> None:
-            loop(b, kh, lambda i: loop(b, kw, lambda j: add(i, j, guarded)))
+            def one(x_: ir.Value) -> None:
+                x_ = offset(b, (x_, 1), (left, 1))
+                target = at(b, p[out], kind, offset(b, (start, 1), (x_, sw)))
+                value = _load(b, p[source], kind, offset(b, (origin, 1), (x_, steps[3])))
+                b.store(_add(b, b.load(target, typ=kind), value, x.dtype), target)
 
-        if not (ph or pw):
-            all_of_it(False)
-            return
-        whole = b.and_(
-            b.and_(b.icmp_signed(">=", top, I64(0)), b.icmp_signed("<=", top, I64(height - kh))),
-            b.and_(b.icmp_signed(">=", left, I64(0)), b.icmp_signed("<=", left, I64(width - kw))),
-        )
-        with b.if_else(whole) as (then, otherwise):
-            with then:
-                all_of_it(False)
-            with otherwise:
-                all_of_it(True)
+            loop(b, columns, one, vectorise=True)
 
-    loop(b, prod(out.shape[:2]) if kh * kw else 0,
-         lambda image: loop(b, oh, lambda y: loop(b, ow, lambda x_: window(image, y, x_))))  # fmt: skip
+        loop(b, rows, row)
+
+    loop(b, images if x.size else 0, lambda n: loop(b, channels, lambda c: loop(
+        b, x.shape[4], lambda i: loop(b, x.shape[5], lambda j: place(n, c, i, j)))))  # fmt: skip
 
 
 # --- along an axis -------------------------------------------------------------------------
@@ -273,7 +279,7 @@ def _cumsum(b: ir.IRBuilder, instruction: Instruction, p: Pointers) -> None:
                 total = _add(b, _load(b, p[out], kind, old), _load(b, p[x], kind, new), x.dtype)
                 b.store(total, at(b, p[out], kind, new))
 
-            loop(b, inner, one)
+            loop(b, inner, one, vectorise=True)
 
         loop(b, length - 1, row)
 
@@ -284,7 +290,6 @@ EMIT: dict[str, Callable[[ir.IRBuilder, Instruction, Pointers], None]] = {
     "gather": _gather,
     "scatter_add": _scatter,
     "scatter_set": _scatter,
-    "windows_add": _windows_add,
     "argmax": _position,
     "argmin": _position,
     "cumsum": _cumsum,
