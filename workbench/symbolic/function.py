@@ -107,6 +107,9 @@ class Function:
         self._statics: list[int] = []
         self._key: Any = None
         self._run: Any = None
+        # What the inputs were in the last call, if they alone decide which program runs.
+        self._last: list[tuple[Any, Any]] | None = None
+        self._fixed = all(None not in s.shape for s in self._shared)
         self.cache: Cache[Any] = Cache(CACHE_LIMIT, name)
         self.fallback: str | None = None
 
@@ -148,7 +151,10 @@ class Function:
             For an op that fails, with the shapes of its inputs and the line that built it.
             Whatever is raised, no shared variable has changed.
         """
-        results = self._compute(self._accept(values, named))
+        if named or not self._familiar(values):
+            results = self._compute(self._accept(values, named))
+        else:
+            results = self._execute([*values, *[s._value for s in self._shared]])
         n = len(self.outputs)
         for s, value in zip(self.updates, results[n:], strict=True):
             s._value = value
@@ -163,6 +169,16 @@ class Function:
         given.extend([s._value for s in self._shared])
         return given
 
+    def _familiar(self, values: Sequence[Any]) -> bool:
+        """Return whether these arguments are like the last ones, so that all is known of them."""
+        last = self._last
+        if last is None or len(values) != len(last):
+            return False
+        for x, (dtype, shape) in zip(values, last, strict=True):
+            if type(x) is not np.ndarray or x.dtype is not dtype or x.shape != shape:
+                return False
+        return True
+
     def _compute(self, given: list[Array]) -> Sequence[Array]:
         """Return the outputs, then the new values of what is updated; those fit."""
         if self.mode == "interpret" or self.fallback:
@@ -172,14 +188,23 @@ class Function:
             key += [given[i].tobytes() for i in self._statics]
         try:
             if key != self._key:
-                self._run, self._key = self._specialised(given), key
-            if self._run is None:
-                return self._interpret(given)
+                self._run, self._last = self._specialised(given), None
+                self._key = key
+        except WorkbenchError:
+            self._interpret(given)
+            raise
+        if self._run is None:
+            return self._interpret(given)
+        if self._fixed and not self._statics:
+            self._last = [(x.dtype, x.shape) for x in given[: len(self.inputs)]]
+        return self._execute(given)
+
+    def _execute(self, given: list[Array]) -> Sequence[Array]:
+        try:
             if self.mode == "check":
                 self._check(given)
             results: Sequence[Array] = self._run(*given)
         except WorkbenchError:
-            self._key = None
             # All inputs are as they were: op by op, the failure has a name and a line.
             self._interpret(given)
             raise

@@ -66,7 +66,7 @@ class Format:
 
 FLOAT32 = Format("f4", ir.FloatType(), ir.IntType(32), 23, 127,
                  (0.693145751953125, 1.4286067653e-06),
-                 (-105.0, 89.0), (-20.0, 88.73), 10.0, 4.0, 0.9)  # fmt: skip
+                 (-105.0, 89.0), (-20.0, 88.73), 9.02, 4.0, 0.9)  # fmt: skip
 FLOAT64 = Format("f8", ir.DoubleType(), ir.IntType(64), 52, 1023,
                  (0.6931471803691238, 1.9082149292705877e-10),
                  (-746.0, 710.0), (-40.0, 709.79), 20.0, 6.0, 1.0)  # fmt: skip
@@ -96,6 +96,12 @@ POLYNOMIALS: dict[tuple[str, str], tuple[float, ...]] = {
         -1.4924712308029719e-05, 1.6447131635680484e-06, -1.6206314196309946e-07,
         1.3710982108482451e-08, -7.779471406957415e-10,
     ),
+    # tanh(x) / x, in x**2, up to where it rounds to 1: the first by the second
+    ("tanh over", "f4"): (
+        1.0, 0.13083158, 0.0031030022, 1.1144266e-05, -2.0184007e-08, 5.2577973e-11,
+        -8.436091e-14,
+    ),
+    ("tanh under", "f4"): (1.0, 0.46416485, 0.024491385, 0.00025447525),
     # -log(1 - erf(x)) from the split on
     ("erf tail", "f4"): (
         0.00016646138, 1.1277971, 0.63697624, 0.10411354, -0.022315137, 0.0030654683,
@@ -262,7 +268,16 @@ def _sigmoid(x: Number) -> Number:
 
 
 def _tanh(x: Number) -> Number:
-    """Of t = expm1(2x), t / (t + 2); near 0, the same as x plus a small correction."""
+    """In float32 a quotient of polynomials: within 5 ulp, in little more than half the time.
+
+    In float64, of t = expm1(2x), t / (t + 2); near 0, the same as x plus a small correction.
+    """
+    if x.format is FLOAT32:
+        c = x.clamp(-x.format.tanh_limit, x.format.tanh_limit)
+        over, under = (
+            (c * c)._horner(POLYNOMIALS[name, "f4"]) for name in ("tanh over", "tanh under")
+        )
+        return (c * (over / under)).clamp(-1.0, 1.0)
     a = abs(x).clamp(0.0, x.format.tanh_limit)
     rounded, r, q = _reduce(a * 2.0)
     scale = _power_of_two(rounded)
@@ -355,6 +370,6 @@ _declare("exp", _exp, 1.0, 1.0)
 _declare("expm1", _expm1, 2.0, 2.0)
 _declare("log", _log, 1.0, 1.0)
 _declare("log1p", _log1p, 1.5, 1.5)
-_declare("tanh", _tanh, 2.5, 2.5)
+_declare("tanh", _tanh, 5.0, 2.5)
 _declare("sigmoid", _sigmoid, 2.0, 2.0)
 _declare("erf", _erf, 1.5, 1.5)
