@@ -69,7 +69,7 @@ def begin(
     for argument in function.args[: len(values)]:
         argument.add_attribute("noalias")
     pointers = dict(zip(values, function.args, strict=False))
-    pointers.update(dict.fromkeys(shared, function.args[0]))
+    pointers.update((x, function.args[0]) for x in shared)
     return ir.IRBuilder(function.append_basic_block("entry")), pointers
 
 
