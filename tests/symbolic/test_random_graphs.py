@@ -217,7 +217,7 @@ def test_gradients(mode, random, length):
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", COMPILING)
 @pytest.mark.parametrize("smooth", [False, True], ids=["values", "gradients"])
-@settings(max_examples=300, **HYPOTHESIS)
+@settings(max_examples=80, **HYPOTHESIS)
 @given(seed=st.integers(0, 2**32), length=st.integers(5, 25))
 def test_many_long_ones(mode, smooth, seed, length):
     compare(random.Random(seed), length, mode, smooth)
