@@ -173,8 +173,8 @@ def test_a_tensor_of_another_graph():
         other = tf.placeholder("float64", (), "x")
         foreign = tf.Variable(1.0)
     sess = started()
-    assert "'x' is not of this session's graph" in refused(GraphError, lambda: sess.run(other * 2))
-    assert "is not of this session's graph" in refused(GraphError, lambda: sess.run(foreign))
+    assert "'x' is not of the graph that runs" in refused(GraphError, lambda: sess.run(other * 2))
+    assert "is not of the graph that runs" in refused(GraphError, lambda: sess.run(foreign))
 
 
 # --- names -----------------------------------------------------------------------------------

@@ -544,7 +544,7 @@ class Session:
             if isinstance(x, Constant | Shared) or x in inputs:
                 continue
             if self.graph.names.get(str(x.name)) is not x:
-                raise GraphError("Session.run", f"{x.label!r} is not of this session's graph",
+                raise GraphError("Session.run", f"{x.label!r} is not of the graph that runs",
                                  given=sides(x=x))  # fmt: skip
             if not isinstance(x, Variable):
                 raise GraphError("Session.run", f"the placeholder {x.label!r} is not fed",
@@ -558,7 +558,7 @@ class Session:
         return made, read, list(new)
 
     def _stored(self, x: Tensor) -> Shared:
-        """Return where this session keeps a variable, or its own copy of other state."""
+        """Return where the state of a variable is kept, or its own copy of other state."""
         if x not in self._storage:
             sizes = [n for n in x.shape if n is not None]  # A variable's are all known.
             value = x.get_value() if isinstance(x, Shared) else np.zeros(sizes, x.dtype)
