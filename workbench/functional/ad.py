@@ -43,7 +43,10 @@ class JVPTrace(Trace):
         primals, tangents = self.split(args)
         if isinstance(primitive.jvp, NoRule):
             return primitive(*primals, **params)
-        return self.join(*primitive.jvp(primitive, primals, tangents, params))
+        outs, out_tangents = primitive.jvp(primitive, primals, tangents, params)
+        if primitive.multiple:
+            return tuple(map(self.join, outs, out_tangents))
+        return self.join(outs, out_tangents)
 
     def split(self, values: Sequence[Value]) -> tuple[list[Value], list[Value]]:
         """Return the primals and the tangents, :data:`ZERO` for constants."""
@@ -126,19 +129,32 @@ def linearize_flat(
     return outs, Linearized(jaxpr, nonzero), rest
 
 
-def transpose_jaxpr(jaxpr: Jaxpr, cotangents: Sequence[Value]) -> list[Value]:
+def transpose_jaxpr(
+    jaxpr: Jaxpr, cotangents: Sequence[Value], args: Sequence[Value] | None = None
+) -> list[Value]:
     """Apply the transpose of a linear jaxpr: cotangents of its outputs to those of its inputs.
 
-    Cotangents may be :data:`ZERO`.
-    Cotangents of a variable used twice are added, in one sweep over the equations
+    What does not depend on a linear input is computed first, forward; it need not be
+    linear.  Then cotangents of a variable used twice are added, in one sweep backward
     and without recursion, however long the jaxpr.
+
+    Parameters
+    ----------
+    jaxpr : Jaxpr
+    cotangents : sequence
+        One an output, maybe :data:`ZERO`.
+    args : sequence, optional
+        One an input: its value, or a :class:`Linear`.  All are linear if not given.
 
     Returns
     -------
     list
-        One cotangent an input, :data:`ZERO` where no output depends on it.
+        One cotangent an input, :data:`ZERO` where no output depends on it or it is known.
     """
     known = dict(zip(jaxpr.constvars, jaxpr.consts, strict=True))
+    for var, arg in zip(jaxpr.invars, args or (), strict=args is not None):
+        if not isinstance(arg, Linear):
+            known[var] = arg
     pending: dict[Atom, Value] = {}
 
     def argument(atom: Atom) -> Value:
@@ -147,22 +163,32 @@ def transpose_jaxpr(jaxpr: Jaxpr, cotangents: Sequence[Value]) -> list[Value]:
         return known[atom] if atom in known else Linear(atom.aval)
 
     def accumulate(atom: Atom, g: Value) -> None:
-        pending[atom] = g if atom not in pending else add(pending[atom], g)
+        if isinstance(atom, Var) and atom not in known:
+            pending[atom] = g if atom not in pending else add(pending[atom], g)
 
+    linear = []
+    for eqn in jaxpr.eqns:
+        if all(isinstance(atom, Literal) or atom in known for atom in eqn.invars):
+            result = eqn.primitive(*map(argument, eqn.invars), **eqn.params)
+            results = result if eqn.primitive.multiple else (result,)
+            known.update(zip(eqn.outvars, results, strict=True))
+        else:
+            linear.append(eqn)
     for atom, g in zip(jaxpr.outvars, cotangents, strict=True):
         if g is not ZERO:
             accumulate(atom, g)
-    for eqn in reversed(jaxpr.eqns):
-        g = pending.pop(eqn.outvar, ZERO)
-        if g is ZERO:
+    for eqn in reversed(linear):
+        gs = [pending.pop(var, ZERO) for var in eqn.outvars]
+        if all(g is ZERO for g in gs):
             continue
         rule = eqn.primitive.transpose
         if isinstance(rule, NoRule):
             raise GraphError(eqn.primitive.name, "this operation cannot be transposed",
                              given=rule.reason)  # fmt: skip
         arguments = map(argument, eqn.invars)
-        for atom, cotangent in zip(eqn.invars, rule(g, *arguments, **eqn.params), strict=True):
-            if cotangent is not None:
+        found = rule(gs if eqn.primitive.multiple else gs[0], *arguments, **eqn.params)
+        for atom, cotangent in zip(eqn.invars, found, strict=True):
+            if cotangent is not None and cotangent is not ZERO:
                 accumulate(atom, cotangent)
     return [pending.get(var, ZERO) for var in jaxpr.invars]
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import Any
 
 from workbench.errors import GraphError, OptionError, ShapeError
 from workbench.functional.calling import Function, check_function, own_results
 from workbench.functional.core import (
+    STACK,
+    Axis,
     NoRule,
     Primitive,
     ShapedArray,
@@ -27,18 +30,41 @@ from workbench.functional.primitives.shape import broadcast_to, move_axis
 from workbench.functional.tree import TreeDef, flatten_axes, tree_flatten, tree_unflatten
 
 
+class AxisSize(int):
+    """A number of examples that knows the name of its axis, for the rules that ask."""
+
+    name: str | None = None
+
+
 class BatchTrace(Trace):
     """Applies every primitive to a whole batch at once.
 
     Attributes
     ----------
-    size : int
-        Number of examples.
+    size : AxisSize
+        Number of examples, and the name of the axis that counts them.
     """
 
-    def __init__(self, transform: str, size: int) -> None:
+    def __init__(self, transform: str, size: int, axis_name: str | None = None) -> None:
         super().__init__(transform)
-        self.size = size
+        self.size = AxisSize(size)
+        self.size.name = axis_name
+
+    def __enter__(self) -> BatchTrace:
+        super().__enter__()
+        self.outer_axes = STACK.axes
+        if self.size.name is not None:
+            STACK.axes = {**STACK.axes, self.size.name: Axis(int(self.size), self)}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        STACK.axes = self.outer_axes
+        super().__exit__(kind, error, traceback)
 
     def process(
         self, primitive: Primitive, args: tuple[Value, ...], params: dict[str, Any]
@@ -49,7 +75,10 @@ class BatchTrace(Trace):
         if isinstance(primitive.batch, NoRule):
             raise GraphError(primitive.name, "this operation cannot be batched",
                              given=primitive.batch.reason)  # fmt: skip
-        return BatchTracer(self, primitive.batch(primitive, values, mapped, self.size, params))
+        result = primitive.batch(primitive, values, mapped, self.size, params)
+        if not primitive.multiple:
+            return BatchTracer(self, result)
+        return tuple([BatchTracer(self, x) if mine else x for x, mine in zip(*result, strict=True)])
 
     def owns(self, x: Value) -> bool:
         """Return whether ``x`` carries this trace's batch."""
@@ -86,9 +115,10 @@ def vmap_flat(
     values: Sequence[Value],
     axes: Sequence[int | None],
     size: int,
+    axis_name: str | None = None,
 ) -> tuple[BatchTrace, list[Value], Any]:
     """Run ``f`` on tracers; return the trace, its raw outputs, and what rode along."""
-    with BatchTrace("vmap", size) as trace:
+    with BatchTrace("vmap", size, axis_name) as trace:
         tracers = [
             x if axis is None else BatchTracer(trace, move_axis(x, axis, 0))
             for x, axis in zip(values, axes, strict=True)
@@ -119,7 +149,13 @@ def unbatch(trace: BatchTrace, out: Value, axis: int | None, where: str) -> Valu
 Axes = int | None | Sequence[Any] | dict[str, Any]
 
 
-def vmap(f: Function, in_axes: Axes = 0, out_axes: Axes = 0) -> Function:
+def vmap(
+    f: Function,
+    in_axes: Axes = 0,
+    out_axes: Axes = 0,
+    axis_size: int | None = None,
+    axis_name: str | None = None,
+) -> Function:
     """Return a function that applies f to every example of a batch at once.
 
     Parameters
@@ -131,6 +167,10 @@ def vmap(f: Function, in_axes: Axes = 0, out_axes: Axes = 0) -> Function:
         share.  An entry may be a container like its argument, an entry a leaf.
     out_axes : int, None, or a container like the output
         Where the examples are to be counted in the results.
+    axis_size : int, optional
+        Number of examples; needed only where no argument is batched.
+    axis_name : str, optional
+        What collectives such as :func:`workbench.functional.psum` call this axis.
 
     Returns
     -------
@@ -152,13 +192,13 @@ def vmap(f: Function, in_axes: Axes = 0, out_axes: Axes = 0) -> Function:
         axes = flatten_axes(where, "in_axes", wanted, args)
         keywords, treedef = tree_flatten((args, kwargs))
         axes += [0] * (len(keywords) - len(axes))
-        size, counted = _batch_size(where, keywords, axes)
+        size, counted = _batch_size(where, keywords, axes, axis_size)
 
         def flat(*leaves: Value) -> tuple[list[Value], TreeDef]:
             arguments, named = tree_unflatten(treedef, leaves)
             return tree_flatten(f(*arguments, **named))
 
-        trace, outs, out_tree = vmap_flat(flat, keywords, counted, size)
+        trace, outs, out_tree = vmap_flat(flat, keywords, counted, size, axis_name)
         shape = tree_unflatten(out_tree, outs)
         results = [
             unbatch(trace, out, axis, where)
@@ -172,11 +212,11 @@ def vmap(f: Function, in_axes: Axes = 0, out_axes: Axes = 0) -> Function:
 
 
 def _batch_size(
-    where: str, leaves: Sequence[Value], axes: Sequence[int | None]
+    where: str, leaves: Sequence[Value], axes: Sequence[int | None], axis_size: int | None
 ) -> tuple[int, list[int | None]]:
     """Return the number of examples, and the axes counted from the front."""
     counted: list[int | None] = []
-    lengths: dict[int, str] = {}
+    lengths: dict[int, str] = {} if axis_size is None else {axis_size: "axis_size"}
     for number, (leaf, axis) in enumerate(zip(leaves, axes, strict=True)):
         aval = get_aval(leaf, where)
         if axis is not None and not -aval.ndim <= axis < aval.ndim:
@@ -191,7 +231,7 @@ def _batch_size(
     if len(lengths) != 1:
         if not lengths:
             raise OptionError(where, "nothing is batched", given="in_axes None for every argument",
-                              expected="an axis for at least one")  # fmt: skip
+                              expected="an axis for at least one, or axis_size")  # fmt: skip
         raise ShapeError(
             where, "the arguments differ in the number of examples",
             given="; ".join(f"{size} in {what}" for size, what in lengths.items()),

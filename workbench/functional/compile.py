@@ -33,6 +33,9 @@ def simplify(jaxpr: Jaxpr) -> Jaxpr:
     constants = dict(zip(jaxpr.constvars, jaxpr.consts, strict=True))
     for eqn in jaxpr.eqns:
         invars = tuple([resolve(atom) for atom in eqn.invars])
+        if eqn.primitive.multiple:
+            eqns.append(Equation(eqn.primitive, invars, eqn.params, eqn.outvars))
+            continue
         shape = eqn.outvar.aval.shape
         if eqn.primitive.elementwise:
             invars = _skip_broadcasts(invars, definition, shape)
@@ -52,7 +55,7 @@ def simplify(jaxpr: Jaxpr) -> Jaxpr:
             constants[eqn.outvar] = eqn.primitive.impl(**eqn.params)
         else:
             seen[key] = eqn.outvar
-            definition[eqn.outvar] = Equation(eqn.primitive, invars, eqn.params, eqn.outvar)
+            definition[eqn.outvar] = Equation(eqn.primitive, invars, eqn.params, eqn.outvars)
             eqns.append(definition[eqn.outvar])
         known[eqn.outvar] = seen[key]
     outvars = [resolve(atom) for atom in jaxpr.outvars]
@@ -95,7 +98,7 @@ def drop_dead(jaxpr: Jaxpr) -> Jaxpr:
     needed = set(jaxpr.outvars)
     eqns = []
     for eqn in reversed(jaxpr.eqns):
-        if eqn.outvar in needed:
+        if not needed.isdisjoint(eqn.outvars):
             eqns.append(eqn)
             needed.update(eqn.invars)
     pairs = [pair for pair in zip(jaxpr.constvars, jaxpr.consts, strict=True) if pair[0] in needed]
@@ -146,7 +149,9 @@ def to_python(jaxpr: Jaxpr) -> tuple[str, dict[str, Any]]:
         namespace[function] = eqn.primitive.impl
         arguments = [*map(spell, eqn.invars)]
         arguments += [f"{key}={parameter(value)}" for key, value in eqn.params.items()]
-        line = f"    {names[eqn.outvar]} = {function}({', '.join(arguments)})"
+        results = "".join([f"{names[var]}, " for var in eqn.outvars])
+        results = results if eqn.primitive.multiple else names[eqn.outvar]
+        line = f"    {results} = {function}({', '.join(arguments)})"
         ended = [names[var] for var in last.get(number, [])]
         lines.append(f"{line}; del {', '.join(ended)}" if ended else line)
     outs = _outputs(jaxpr, spell, namespace)
@@ -170,7 +175,8 @@ def _last_uses(jaxpr: Jaxpr) -> dict[int, list[Var]]:
     passed = set(jaxpr.outvars) | set(jaxpr.constvars)
     last: dict[int, list[Var]] = {}
     for number in reversed(range(len(jaxpr.eqns))):
-        for var in dict.fromkeys(jaxpr.eqns[number].invars):
+        eqn = jaxpr.eqns[number]
+        for var in dict.fromkeys([*eqn.invars, *eqn.outvars]):
             if isinstance(var, Var) and var not in passed:
                 passed.add(var)
                 last.setdefault(number, []).append(var)
@@ -179,7 +185,7 @@ def _last_uses(jaxpr: Jaxpr) -> dict[int, list[Var]]:
 
 def _outputs(jaxpr: Jaxpr, spell: Callable[[Atom], str], namespace: dict[str, Any]) -> list[str]:
     """Spell the outputs so that each has memory of its own, and may be written to."""
-    definition = {eqn.outvar: eqn for eqn in jaxpr.eqns}
+    definition = {var: eqn for eqn in jaxpr.eqns for var in eqn.outvars}
     taken: set[Atom] = {*jaxpr.invars, *jaxpr.constvars}
     namespace.update(_copy=own_copy, _item=_item)
     outs = []

@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from types import TracebackType
@@ -150,21 +150,33 @@ class Primitive:
     transpose : callable or NoRule
         ``transpose(g, *arguments, **params)`` returns one cotangent an argument, None for
         those it is not linear in; linear arguments come as :class:`Linear`.
-    elementwise : bool
-        Operands broadcast as in NumPy, and Python scalars give a Python scalar.
     lower : callable
         ``lower(b, *values, **params) -> value`` writes it as instructions of the compiler;
         ``b`` is a :class:`workbench.compiler.Builder`.
+    elementwise : bool
+        Operands broadcast as in NumPy, and Python scalars give a Python scalar.
+    multiple : bool
+        It returns a tuple, whatever the length: ``impl``, ``abstract`` and ``lower`` return
+        tuples, ``jvp`` two lists, ``batch`` a list of values and one of which are mapped, and
+        ``transpose`` takes a list of cotangents, some of them maybe :data:`ZERO`.
+    partial : callable, optional
+        ``partial(trace, args, params) -> tuple``: what partial evaluation does where some
+        arguments are unknown.  Without it all of the operation waits for them.
+    axes : callable, optional
+        From the params to the named axes that it works along.
     """
 
     name: str
     impl: Callable[..., Value]
-    abstract: Callable[..., ShapedArray]
+    abstract: Callable[..., Any]
     jvp: Callable[..., tuple[Value, Value]] | NoRule
     batch: Callable[..., Value] | NoRule
-    transpose: Callable[..., tuple[Value, ...]] | NoRule
-    lower: Callable[..., Any]
+    transpose: Callable[..., Sequence[Value]] | NoRule
+    lower: Callable[..., Any] | NoRule
     elementwise: bool = False
+    multiple: bool = False
+    partial: Callable[..., tuple[Value, ...]] | None = None
+    axes: Callable[[dict[str, Any]], Iterable[str]] | None = None
 
     def __call__(self, *args: Value, **params: Any) -> Value:
         """Apply the primitive under the innermost trace that takes part."""
@@ -176,6 +188,11 @@ class Primitive:
                     raise _leaked(arg, self.name)
                 if arg.trace.level > level:
                     top, level = arg.trace, arg.trace.level
+        if self.axes is not None:
+            for name in self.axes(params):
+                trace = STACK.axes[name].trace if name in STACK.axes else None
+                if trace is not None and trace.level > level:
+                    top, level = trace, trace.level
         return self._evaluate(args, params) if top is None else top.process(self, args, params)
 
     def _evaluate(self, args: tuple[Value, ...], params: dict[str, Any]) -> Value:
@@ -252,11 +269,33 @@ class Trace:
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
+class Axis:
+    """What a named axis is bound to while a function is mapped along it.
+
+    Attributes
+    ----------
+    size : int
+        Length of the axis.
+    trace : Trace or None
+        The running ``vmap``; None where the axis counts processes.
+    group : object or None
+        The processes, an object of :mod:`workbench.functional.parallel`.
+    """
+
+    size: int
+    trace: Trace | None = None
+    group: Any = None
+
+
 class _Stack(threading.local):
-    """How many traces are running in this thread, and the one that records everything."""
+    """What runs in this thread: how many traces, the one that records all, named axes."""
 
     depth = 0
     dynamic: Trace | None = None
+
+    def __init__(self) -> None:
+        self.axes: dict[str, Axis] = {}
 
 
 STACK = _Stack()

@@ -16,8 +16,9 @@ from __future__ import annotations
 import itertools
 import keyword
 import string
+import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from workbench.functional.core import Primitive, ShapedArray, Value
@@ -46,12 +47,18 @@ Atom: TypeAlias = Var | Literal
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Equation:
-    """One application of a primitive: ``outvar = primitive[params] *invars``."""
+    """One application of a primitive: ``outvars = primitive[params] *invars``."""
 
     primitive: Primitive
     invars: tuple[Atom, ...]
     params: dict[str, Any]
-    outvar: Var
+    outvars: tuple[Var, ...]
+
+    @property
+    def outvar(self) -> Var:
+        """The only variable it defines."""
+        (var,) = self.outvars
+        return var
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -66,6 +73,9 @@ class Jaxpr:
     eqns : list of Equation
         In an order in which they can be computed.
     outvars : list of Var or Literal
+    derived : dict
+        What transforms have made of it already: its jvp, its batched form, its program.
+        It lives as long as the jaxpr does.
     """
 
     constvars: list[Var]
@@ -73,6 +83,7 @@ class Jaxpr:
     invars: list[Var]
     eqns: list[Equation]
     outvars: list[Atom]
+    derived: dict[Any, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         names = name_variables(self)
@@ -84,7 +95,7 @@ class Jaxpr:
             return [str(atom) if isinstance(atom, Literal) else names[atom] for atom in atoms]
 
         lines = [
-            f"    {typed([eqn.outvar])} = "
+            f"    {typed(eqn.outvars)} = "
             + " ".join([f"{eqn.primitive}{_bracket(eqn.params)}", *used(eqn.invars)])
             for eqn in self.eqns
         ]
@@ -97,7 +108,33 @@ class Jaxpr:
 
 
 def _bracket(params: dict[str, Any]) -> str:
-    return "[" + " ".join(f"{key}={value}" for key, value in params.items()) + "]" if params else ""
+    """Return the parameters as they are printed; jaxprs among them come last, indented."""
+    plain = [f"{key}={_spelled(value)}" for key, value in params.items() if not _jaxprs(value)]
+    inner = [
+        f"\n      {key}={textwrap.indent(str(jaxpr), '      ').lstrip()}"
+        for key, value in params.items()
+        for jaxpr in _jaxprs(value)
+    ]
+    both = " ".join(plain) + "".join(inner)
+    return f"[{both}]" if both else ""
+
+
+def _spelled(value: Any) -> str:
+    """Functions by name: an address would differ from run to run."""
+    return getattr(value, "__name__", "function") if callable(value) else str(value)
+
+
+def nested(params: dict[str, Any]) -> Iterator[Jaxpr]:
+    """Yield the jaxprs among the parameters of an equation: bodies and branches."""
+    for value in params.values():
+        yield from _jaxprs(value)
+
+
+def _jaxprs(value: Any) -> tuple[Jaxpr, ...]:
+    if isinstance(value, Jaxpr):
+        return (value,)
+    several = isinstance(value, tuple) and value and all(isinstance(x, Jaxpr) for x in value)
+    return value if several else ()
 
 
 def variable_names() -> Iterator[str]:
@@ -110,7 +147,11 @@ def variable_names() -> Iterator[str]:
 
 def name_variables(jaxpr: Jaxpr) -> dict[Var, str]:
     """Return a short name for every variable, in order of definition."""
-    variables = [*jaxpr.constvars, *jaxpr.invars, *(eqn.outvar for eqn in jaxpr.eqns)]
+    variables = [
+        *jaxpr.constvars,
+        *jaxpr.invars,
+        *(var for eqn in jaxpr.eqns for var in eqn.outvars),
+    ]
     return dict(zip(variables, variable_names(), strict=False))
 
 
@@ -122,5 +163,6 @@ def eval_jaxpr(jaxpr: Jaxpr, args: Sequence[Value]) -> list[Value]:
         return atom.value if isinstance(atom, Literal) else env[atom]
 
     for eqn in jaxpr.eqns:
-        env[eqn.outvar] = eqn.primitive(*map(read, eqn.invars), **eqn.params)
+        result = eqn.primitive(*map(read, eqn.invars), **eqn.params)
+        env.update(zip(eqn.outvars, result if eqn.primitive.multiple else (result,), strict=True))
     return [read(atom) for atom in jaxpr.outvars]

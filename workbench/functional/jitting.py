@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from workbench.functional.calling import Function, check_function
+from workbench.functional.closed import axes_of, call, hoist
 from workbench.functional.compile import simplify
 from workbench.functional.core import STACK, Tracer, Value, get_aval
-from workbench.functional.jaxpr import Jaxpr, eval_jaxpr
+from workbench.functional.jaxpr import Jaxpr
 from workbench.functional.lowering import compile_jaxpr
 from workbench.functional.staging import stage_tree
 from workbench.functional.tree import TreeDef, build, flatten_into
@@ -61,8 +62,14 @@ def jit(f: Function) -> Function:
         traced = STACK.dynamic is not None or (
             STACK.depth and any(isinstance(x, Tracer) for x in [*leaves, *found.jaxpr.consts])
         )
-        if traced:
-            outs: Sequence[Value] = eval_jaxpr(found.jaxpr, leaves)
+        if traced or axes_of({"": found.jaxpr}):
+            # One equation of the trace outside, which may be another jit's.
+            outs: Sequence[Value] = call(
+                *found.jaxpr.consts,
+                *leaves,
+                name=getattr(f, "__name__", "function"),
+                jaxpr=hoist(found.jaxpr),
+            )
         else:
             if found.run is None:
                 found.run = compile_jaxpr(found.jaxpr)

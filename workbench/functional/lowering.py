@@ -10,17 +10,41 @@ import numpy as np
 from workbench import compiler
 from workbench.errors import ShapeError
 from workbench.functional.compile import to_python
-from workbench.functional.core import PYTHON_SCALARS, ShapedArray, Value
-from workbench.functional.jaxpr import Atom, Jaxpr, Literal
+from workbench.functional.core import PYTHON_SCALARS, NoRule, ShapedArray, Value
+from workbench.functional.jaxpr import Atom, Jaxpr, Literal, nested
 
 
-def to_program(jaxpr: Jaxpr) -> compiler.Program:
+def to_program(jaxpr: Jaxpr, name: str = "jit") -> compiler.Program:
     """Return a jaxpr as a program; what it closes over comes first among the inputs."""
-    b = compiler.Builder("jit")
-    values: dict[Atom, compiler.Value] = {
-        var: b.input(compiler.Type(var.aval.dtype, var.aval.shape))
+    b = compiler.Builder(name)
+    inputs = [
+        b.input(compiler.Type(var.aval.dtype, var.aval.shape))
         for var in [*jaxpr.constvars, *jaxpr.invars]
-    }
+    ]
+    return b.program(_write(b, jaxpr, inputs))
+
+
+def body_program(jaxpr: Jaxpr, name: str) -> compiler.Program:
+    """Return the jaxpr of a loop or a branch as a program that takes its arguments alone."""
+    b = compiler.Builder(name)
+    inputs = [b.input(compiler.Type(var.aval.dtype, var.aval.shape)) for var in jaxpr.invars]
+    return b.program(inline(b, jaxpr, inputs))
+
+
+def inline(
+    b: compiler.Builder, jaxpr: Jaxpr, args: Sequence[compiler.Value]
+) -> list[compiler.Value]:
+    """Write the instructions of a jaxpr into a program; its constants become the program's."""
+    consts = [b.constant(const) for const in jaxpr.consts]
+    return _write(b, jaxpr, [*consts, *args])
+
+
+def _write(
+    b: compiler.Builder, jaxpr: Jaxpr, inputs: Sequence[compiler.Value]
+) -> list[compiler.Value]:
+    values: dict[Atom, compiler.Value] = dict(
+        zip([*jaxpr.constvars, *jaxpr.invars], inputs, strict=True)
+    )
 
     def read(atom: Atom) -> compiler.Value:
         if isinstance(atom, Literal):
@@ -29,8 +53,11 @@ def to_program(jaxpr: Jaxpr) -> compiler.Program:
 
     for eqn in jaxpr.eqns:
         b.origin = eqn.primitive.name
-        values[eqn.outvar] = eqn.primitive.lower(b, *map(read, eqn.invars), **eqn.params)
-    return b.program([read(atom) for atom in jaxpr.outvars])
+        assert not isinstance(eqn.primitive.lower, NoRule)
+        result = eqn.primitive.lower(b, *map(read, eqn.invars), **eqn.params)
+        results = result if eqn.primitive.multiple else (result,)
+        values.update(zip(eqn.outvars, results, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
 
 
 def compile_jaxpr(jaxpr: Jaxpr) -> Callable[..., tuple[Value, ...]]:
@@ -77,7 +104,11 @@ _ON_HOST = (np.ndarray, np.generic, *PYTHON_SCALARS)
 
 def _compiles(jaxpr: Jaxpr) -> bool:
     avals: list[ShapedArray] = [var.aval for var in [*jaxpr.constvars, *jaxpr.invars]]
-    avals += [eqn.outvar.aval for eqn in jaxpr.eqns] + [atom.aval for atom in jaxpr.outvars]
-    return all(aval.dtype.kind in "biuf" for aval in avals) and all(
-        isinstance(x, np.ndarray) for x in jaxpr.consts
+    avals += [var.aval for eqn in jaxpr.eqns for var in eqn.outvars]
+    avals += [atom.aval for atom in jaxpr.outvars]
+    return (
+        all(aval.dtype.kind in "biuf" for aval in avals)
+        and all(isinstance(x, np.ndarray) for x in jaxpr.consts)
+        and not any(isinstance(eqn.primitive.lower, NoRule) for eqn in jaxpr.eqns)
+        and all(_compiles(inner) for eqn in jaxpr.eqns for inner in nested(eqn.params))
     )

@@ -70,14 +70,26 @@ class StagingTrace(Trace):
         self, primitive: Primitive, args: tuple[Value, ...], params: dict[str, Any]
     ) -> Value:
         """Write down one equation; only the abstract rule runs."""
+        if primitive.partial and not self.dynamic:
+            return primitive.partial(self, args, params)
+        return self.record(primitive, args, params)
+
+    def record(self, primitive: Primitive, args: Sequence[Value], params: dict[str, Any]) -> Value:
+        """Write down one equation, whatever its rule for partial evaluation says."""
         invars = tuple([self.atom(arg) for arg in args])
-        outvar = Var(primitive.abstract(*[atom.aval for atom in invars], **params))
-        self.eqns.append(Equation(primitive, invars, params, outvar))
-        return StagedTracer(self, outvar)
+        avals = primitive.abstract(*[atom.aval for atom in invars], **params)
+        outvars = tuple([Var(aval) for aval in (avals if primitive.multiple else (avals,))])
+        self.eqns.append(Equation(primitive, invars, params, outvars))
+        tracers = tuple([StagedTracer(self, var) for var in outvars])
+        return tracers if primitive.multiple else tracers[0]
+
+    def owns(self, x: Value) -> bool:
+        """Return whether ``x`` will exist only when this record is run."""
+        return isinstance(x, StagedTracer) and x.trace is self
 
     def atom(self, x: Value) -> Atom:
         """Return what stands for ``x`` in an equation."""
-        if isinstance(x, StagedTracer) and x.trace is self:
+        if self.owns(x):
             return x.var
         aval = get_aval(x)
         if aval.weak_type and not isinstance(x, Tracer):

@@ -1,14 +1,16 @@
 """Pytrees: nested containers of arrays, taken apart and put together again.
 
-Tuples, lists, dicts, namedtuples and None are containers (None an empty one);
-everything else is a leaf.  Dicts are read in the order of their sorted keys, so
+Tuples, lists, dicts, namedtuples, registered dataclasses and None are containers (None
+an empty one); everything else is a leaf.  Dicts are read in the order of their sorted keys, so
 that two dicts with the same keys have the same structure.  The name and the
 design are JAX's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from workbench.errors import DtypeError, OptionError, ShapeError
@@ -43,6 +45,47 @@ class TreeDef:
 
     def __repr__(self) -> str:
         return f"TreeDef({build(self.node, iter([_Star()] * self.leaves))!r})"
+
+
+DATACLASSES: dict[type, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+"""The registered dataclasses: the names of the fields that are children, and of the others."""
+
+
+def register_dataclass(cls: type | None = None, *, meta_fields: Sequence[str] = ()) -> Any:
+    """Make a dataclass a container of pytrees; used as a decorator.
+
+    Parameters
+    ----------
+    cls : type
+        A dataclass.
+    meta_fields : sequence of str
+        Fields that are no children but part of the structure, such as a number of layers
+        or an activation.  Their values must be hashable and comparable.
+
+    Returns
+    -------
+    type
+        The same class.
+
+    Raises
+    ------
+    DtypeError
+        If it is not a dataclass.
+    OptionError
+        If a name in ``meta_fields`` is no field.
+    """
+    if cls is None:
+        return functools.partial(register_dataclass, meta_fields=meta_fields)
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+        raise DtypeError("register_dataclass", "this is not a dataclass", given=repr(cls),
+                         fix="put @dataclass between this decorator and the class")  # fmt: skip
+    names = [field.name for field in dataclasses.fields(cls)]
+    for name in meta_fields:
+        if name not in names:
+            raise OptionError("register_dataclass", f"{cls.__name__} has no such field",
+                              given=name, expected=", ".join(names))  # fmt: skip
+    DATACLASSES[cls] = tuple(n for n in names if n not in meta_fields), tuple(meta_fields)
+    return cls
 
 
 class _Star:
@@ -80,6 +123,11 @@ def flatten_into(tree: Any, leaves: list[Any]) -> Any:
         return kind, None, ()
     if isinstance(tree, tuple) and hasattr(kind, "_fields"):
         return kind, kind._fields, tuple([flatten_into(child, leaves) for child in tree])
+    if (fields := DATACLASSES.get(kind)) is not None:
+        data, meta = fields
+        static = tuple([getattr(tree, name) for name in meta])
+        children = [flatten_into(getattr(tree, name), leaves) for name in data]
+        return kind, (data, meta, static), tuple(children)
     leaves.append(tree)
     return LEAF
 
@@ -124,6 +172,12 @@ def build(node: Any, leaves: Iterator[Any]) -> Any:
         return None
     if kind is dict:
         return dict(zip(keys, parts, strict=True))
+    if kind in DATACLASSES:
+        data, meta, static = keys
+        whole = object.__new__(kind)  # As pickle does: __init__ may do what tracers cannot.
+        for name, value in zip((*data, *meta), (*parts, *static), strict=True):
+            object.__setattr__(whole, name, value)
+        return whole
     return kind(*parts) if keys is not None else kind(parts)
 
 
@@ -171,3 +225,13 @@ def flatten_axes(where: str, name: str, axes: Any, tree: Any) -> list[int | None
                           given=f"{name} {axes!r} for {tree_flatten(tree)[1]}",
                           expected="an int, None, or a container shaped like the value")  # fmt: skip
     return [axis for pair in pairs for axis in flatten_axes(where, name, *pair)]
+
+
+def tree_leaves(tree: Any) -> list[Any]:
+    """Return the leaves of a pytree."""
+    return tree_flatten(tree)[0]
+
+
+def tree_structure(tree: Any) -> TreeDef:
+    """Return the structure of a pytree."""
+    return tree_flatten(tree)[1]
