@@ -61,7 +61,7 @@ class Text:
 
     FORMS: ClassVar[dict[str, str]] = {
         "add": "({0} + {1})", "subtract": "({0} - {1})", "multiply": "({0} * {1})",
-        "divide": "({0} / {1})", "negative": "(-{0})", "copy": "{0}", "equal": "({0} == {1})",
+        "divide": "({0} / {1})", "negative": "(-{0})", "copy": "{0}", "barrier": "{0}", "equal": "({0} == {1})",
         "not_equal": "({0} != {1})", "less": "({0} < {1})", "less_equal": "({0} <= {1})",
         "bitwise_and": "({0} & {1})", "bitwise_or": "({0} | {1})", "bitwise_xor": "({0} ^ {1})",
         "select": "({0} ? {1} : {2})", "arcsin": "asin{s}({0})", "arccos": "acos{s}({0})",

@@ -379,6 +379,6 @@ def _in_place(kernel: Kernel, recorder: Recorder, walk: Walk[None]) -> tuple[Val
 
 def _words(instructions: Iterable[Instruction]) -> list[str]:
     """Return the last few opcodes that say what a kernel is about."""
-    quiet = ("constant", "broadcast", "reshape", "convert", "copy")
+    quiet = ("constant", "broadcast", "reshape", "convert", "copy", "barrier")
     opcodes = dict.fromkeys(i.opcode for i in instructions if i.opcode not in quiet)
     return list(opcodes)[-3:] or [each.opcode for each in instructions][-1:]

@@ -111,6 +111,8 @@ for _name in (
 for _name in "floor ceil rint trunc".split():
     _elementwise(_name, "f", getattr(np, _name))
 _elementwise("copy", "biuf", np.copy)
+# A copy that stays: what is computed from it is computed again, not shared.
+_elementwise("barrier", "biuf", np.copy)
 for _name in "isnan isinf".split():
     _elementwise(_name, "f", getattr(np, _name), BOOL)
 for _name in "equal not_equal less less_equal".split():

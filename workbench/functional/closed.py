@@ -183,8 +183,12 @@ class Partial:
         return len(self.known.outvars) - self.unknown_out.count(False)
 
 
-def partial_eval_jaxpr(jaxpr: Jaxpr, unknown: Mask, forced: Mask | None = None) -> Partial:
+def partial_eval_jaxpr(
+    jaxpr: Jaxpr, unknown: Mask, forced: Mask | None = None, changing: Mask | None = None
+) -> Partial:
     """Split a jaxpr at what depends on unknown arguments; results in ``forced`` count as such.
+
+    Arguments in ``changing`` are never forwarded: they are residuals like any other.
 
     Two traces run it together: the inner one waits for the unknown, the outer one records
     everything else, and what passes from one to the other is the residuals.
@@ -207,7 +211,8 @@ def partial_eval_jaxpr(jaxpr: Jaxpr, unknown: Mask, forced: Mask | None = None) 
                 body = drop_dead(inner.jaxpr(unknown_vars, pick(outs, mask)))
             passed = [const for const in body.consts if isinstance(const, StagedTracer)]
             own = [isinstance(const, StagedTracer) for const in body.consts]
-            places = {var: place for place, var in enumerate(known_vars)}
+            may = pick(flip(changing or (False,) * len(avals)), flip(unknown))
+            places = {var: i for i, var in enumerate(known_vars) if may[i]}
             direct = [x.var in places for x in passed]
             residual_vars = pick(body.constvars, tuple(own))
             known = outer.jaxpr(
@@ -222,7 +227,7 @@ def partial_eval_jaxpr(jaxpr: Jaxpr, unknown: Mask, forced: Mask | None = None) 
         forwarded = [places[x.var] for x in pick(passed, tuple(direct))]
         return Partial(drop_dead(known), body, mask, forwarded)
 
-    result: Partial = derive(jaxpr, ("partial", unknown, forced), make)
+    result: Partial = derive(jaxpr, ("partial", unknown, forced, changing), make)
     return result
 
 
@@ -303,11 +308,14 @@ def _call_batch(
     return list(primitive(*values, **{**params, "jaxpr": jaxpr})), list(mask)
 
 
-def _call_transpose(gs: Sequence[Value], *args: Any, jaxpr: Jaxpr, **params: Any) -> list[Value]:
+def transpose_call(
+    primitive: Primitive, gs: Sequence[Value], *args: Any, name: str, jaxpr: Jaxpr
+) -> list[Value]:
+    """Return the cotangents of a call, by a call of ``primitive``."""
     linear = tuple(isinstance(x, Linear) for x in args)
     nonzero = tuple(g is not ZERO for g in gs)
     back, mask = transposed_jaxpr(jaxpr, linear, nonzero)
-    outs = call(*pick(args, flip(linear)), *pick(gs, nonzero), name="transpose", jaxpr=back)
+    outs = primitive(*pick(args, flip(linear)), *pick(gs, nonzero), name=name, jaxpr=back)
     cotangents = merge(mask, outs, [ZERO] * mask.count(False))
     return merge(linear, cotangents, [None] * linear.count(False))
 
@@ -333,7 +341,7 @@ call: Primitive = Primitive(
     abstract=lambda *avals, name, jaxpr: out_avals(jaxpr),
     jvp=_call_jvp,
     batch=_call_batch,
-    transpose=_call_transpose,
+    transpose=lambda gs, *args, **params: transpose_call(call, gs, *args, **params),
     lower=lambda b, *args, name, jaxpr: tuple(inline(b, jaxpr, args)),
     multiple=True,
     partial=_call_partial,

@@ -294,7 +294,7 @@ def _basis(where: str, x: Value) -> Value:
                          given=f"a {type(x).__name__}", expected="an array",
                          fix="concatenate, or close over the other values")  # fmt: skip
     aval = get_aval(x, where)
-    return reshape(eye(aval.size, aval.dtype), (aval.size, *aval.shape))
+    return reshape(eye(aval.size, dtype=aval.dtype), (aval.size, *aval.shape))
 
 
 def jacfwd(f: Function, argnums: int = 0) -> Function:

@@ -75,7 +75,7 @@ def compile_jaxpr(jaxpr: Jaxpr) -> Callable[..., tuple[Value, ...]]:
             plain.append(namespace["program"])
         return plain[0](*leaves)
 
-    if not _compiles(jaxpr):
+    if not compiles(jaxpr):
         return in_python
     executable = compiler.compile(to_program(jaxpr))
     consts, avals = jaxpr.consts, [var.aval for var in jaxpr.invars]
@@ -84,7 +84,7 @@ def compile_jaxpr(jaxpr: Jaxpr) -> Callable[..., tuple[Value, ...]]:
     def run(*leaves: Value) -> tuple[Value, ...]:
         inputs: Sequence[Any] = leaves
         if not all(type(x) is np.ndarray for x in leaves):
-            if not all(isinstance(x, _ON_HOST) for x in leaves):
+            if not all(isinstance(x, ON_HOST) for x in leaves):
                 return in_python(*leaves)
             inputs = [np.asarray(x, aval.dtype) for x, aval in zip(leaves, avals, strict=True)]
         try:
@@ -99,10 +99,11 @@ def compile_jaxpr(jaxpr: Jaxpr) -> Callable[..., tuple[Value, ...]]:
     return run
 
 
-_ON_HOST = (np.ndarray, np.generic, *PYTHON_SCALARS)
+ON_HOST = (np.ndarray, np.generic, *PYTHON_SCALARS)
 
 
-def _compiles(jaxpr: Jaxpr) -> bool:
+def compiles(jaxpr: Jaxpr) -> bool:
+    """Return whether the compiler has everything that the jaxpr needs."""
     avals: list[ShapedArray] = [var.aval for var in [*jaxpr.constvars, *jaxpr.invars]]
     avals += [var.aval for eqn in jaxpr.eqns for var in eqn.outvars]
     avals += [atom.aval for atom in jaxpr.outvars]
@@ -110,5 +111,5 @@ def _compiles(jaxpr: Jaxpr) -> bool:
         all(aval.dtype.kind in "biuf" for aval in avals)
         and all(isinstance(x, np.ndarray) for x in jaxpr.consts)
         and not any(isinstance(eqn.primitive.lower, NoRule) for eqn in jaxpr.eqns)
-        and all(_compiles(inner) for eqn in jaxpr.eqns for inner in nested(eqn.params))
+        and all(compiles(inner) for eqn in jaxpr.eqns for inner in nested(eqn.params))
     )

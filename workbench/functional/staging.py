@@ -174,3 +174,15 @@ def stage_tree(
         return outs
 
     return stage(flat, avals, where), structure[0]
+
+
+def eval_shape(f: Function, *args: Any, **kwargs: Any) -> Any:
+    """Return what ``f(*args, **kwargs)`` would, with shapes and dtypes in place of arrays.
+
+    Nothing is computed.  Arguments may be arrays, or :class:`ShapedArray` themselves.
+    """
+    where = check_function("eval_shape", f)
+    leaves, treedef = tree_flatten((args, kwargs))
+    avals = [x if isinstance(x, ShapedArray) else get_aval(x, where) for x in leaves]
+    jaxpr, out_tree = stage_tree(f, treedef, avals, where)
+    return tree_unflatten(out_tree, [atom.aval for atom in jaxpr.outvars])

@@ -53,7 +53,7 @@ def apply(
     given, result : dtype
         Of the (last) operand and of the result.
     """
-    if opcode == "copy":
+    if opcode in ("copy", "barrier"):
         return operands[0]
     if opcode == "select":
         return b.select(*operands)
