@@ -6,13 +6,27 @@ transposition.
 
 Where to read on: ``core`` (primitives, tracers, traces), ``primitives`` (every
 operation and its rules), ``ad`` and ``derivatives`` (grad and its kin), ``batching``
-(vmap), ``staging`` and ``jaxpr`` (functions as data), ``compile`` and ``jitting``
-(jit), ``tree`` (containers), ``numpy`` (everything else).
+(vmap), ``staging`` and ``jaxpr`` (functions as data), ``closed`` (jaxprs inside jaxprs),
+``control`` (loops and branches), ``custom`` and ``checkpointing`` (rules of one's own),
+``collectives`` (named axes), ``compile``, ``lowering`` and ``jitting`` (jit), ``tree``
+(containers), ``numpy`` (everything else).
 """
 
 from workbench.functional import numpy
 from workbench.functional.batching import vmap
+from workbench.functional.checkpointing import checkpoint, checkpoint_name, policies
+from workbench.functional.collectives import (
+    all_gather,
+    axis_index,
+    pmax,
+    pmean,
+    pmin,
+    ppermute,
+    psum,
+)
+from workbench.functional.control import cond, fori_loop, scan, switch, while_loop
 from workbench.functional.core import Value as _Value
+from workbench.functional.custom import custom_jvp, custom_vjp
 from workbench.functional.derivatives import (
     grad,
     hessian,
@@ -25,8 +39,15 @@ from workbench.functional.derivatives import (
 )
 from workbench.functional.jitting import jit
 from workbench.functional.primitives.elementwise import stop_gradient as _stop_gradient
-from workbench.functional.staging import make_jaxpr
-from workbench.functional.tree import tree_flatten, tree_map, tree_unflatten
+from workbench.functional.staging import eval_shape, make_jaxpr
+from workbench.functional.tree import (
+    register_dataclass,
+    tree_flatten,
+    tree_leaves,
+    tree_map,
+    tree_structure,
+    tree_unflatten,
+)
 
 
 def stop_gradient(x: _Value) -> _Value:
@@ -35,6 +56,9 @@ def stop_gradient(x: _Value) -> _Value:
 
 
 __all__ = [
-    "grad", "hessian", "jacfwd", "jacrev", "jit", "jvp", "linearize", "make_jaxpr", "numpy",
-    "stop_gradient", "tree_flatten", "tree_map", "tree_unflatten", "value_and_grad", "vjp", "vmap",
+    "all_gather", "axis_index", "checkpoint", "checkpoint_name", "cond", "custom_jvp",
+    "custom_vjp", "eval_shape", "fori_loop", "grad", "hessian", "jacfwd", "jacrev", "jit", "jvp",
+    "linearize", "make_jaxpr", "numpy", "pmax", "pmean", "pmin", "policies", "ppermute", "psum",
+    "register_dataclass", "scan", "stop_gradient", "switch", "tree_flatten", "tree_leaves",
+    "tree_map", "tree_structure", "tree_unflatten", "value_and_grad", "vjp", "vmap", "while_loop",
 ]  # fmt: skip
