@@ -28,8 +28,8 @@ STACKS = {
     "jit-hessian": lambda f: functional.jit(functional.hessian(total(f))),
     "grad-grad": lambda f: functional.grad(total(functional.grad(total(f)))),
     "grad-jit-grad": lambda f: functional.grad(total(functional.jit(functional.grad(total(f))))),
-    "linearize": lambda f: lambda *xs: functional.linearize(lambda x: f(x, *xs[1:]), xs[0])[1](
-        xs[0]
+    "linearize": lambda f: (
+        lambda *xs: functional.linearize(lambda x: f(x, *xs[1:]), xs[0])[1](xs[0])
     ),
 }
 FORWARD = ("value", "jit", "jacfwd", "jit-jacfwd", "jacfwd-jit", "linearize")

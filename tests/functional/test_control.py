@@ -155,9 +155,7 @@ def test_examples_of_a_batch_may_choose_differently(outer):
 
     index = np.array([3, 0, 2, 1, -7, 9])
     xs = RNG.standard_normal((6, 3))
-    wanted = np.stack(
-        [BRANCHES[min(max(i, 0), 3)](x, W) for i, x in zip(index, xs, strict=True)]
-    )
+    wanted = np.stack([BRANCHES[min(max(i, 0), 3)](x, W) for i, x in zip(index, xs, strict=True)])
     assert_trees_equal(outer(functional.vmap(ours, (0, 0, None)))(xs, index, W), wanted)
     gradient = functional.vmap(STACKS["grad"](ours), (0, 0, None))
     plain = [
