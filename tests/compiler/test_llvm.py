@@ -498,3 +498,13 @@ def test_profiling_changes_nothing():
     assert all(0 <= seconds < 1 for _, seconds in rows)
     assert (w == 1).all()
     assert run(w, x)[0] is w
+
+
+@pytest.mark.parametrize("n", [3, 8, 16, 17, 64, 100])
+def test_two_guarded_loads_of_one_array_in_a_loop(n):
+    b = Builder("neighbours")
+    x = b.input(Type(np.dtype(np.float64), (n - 1,)))
+    program = b.program([b.add(b.pad(x, (0,), (1,)), b.pad(x, (1,), (0,)))])
+    values = np.arange(1.0, n)
+    expected = np.append(values, 0) + np.append(0, values)
+    np.testing.assert_array_equal(compile(program, "llvm")(values)[0], expected)

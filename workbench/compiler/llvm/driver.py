@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import threading
 import time
 from bisect import bisect_left
 from collections.abc import Callable
@@ -31,6 +32,8 @@ Array = np.ndarray[Any, Any]
 SMALL = 4096
 """Bytes up to which an output is copied out of kept memory: faster than asking where a new array lies."""
 
+_OPTIONS = threading.Lock()
+
 
 def machine() -> llvm.TargetMachine:
     """Return this computer, with all its instructions, as what code is made for."""
@@ -52,7 +55,15 @@ def optimise(module: llvm.ModuleRef, target: llvm.TargetMachine) -> None:
     options.loop_vectorization = True
     options.loop_interleaving = options.slp_vectorization = options.loop_unrolling = False
     builder = llvm.create_pass_builder(target, options)
-    builder.getModulePassManager().run(module, builder)
+    # LLVM 22 vectorises two guarded loads in one loop wrongly once jump threading has put the
+    # index of a turn in which only one of them reads in place of the other's.  The option is
+    # the process's own, so it gets its default back.
+    with _OPTIONS:
+        llvm.set_option("workbench", "-jump-threading-threshold=0")
+        try:
+            builder.getModulePassManager().run(module, builder)
+        finally:
+            llvm.set_option("workbench", "-jump-threading-threshold=6")
 
 
 def address(x: Array) -> int:
