@@ -86,9 +86,12 @@ def test_scan_without_sequences_and_with_pytrees():
         return {"a": state["a"] * 2, "n": state["n"] + 1}, (state["n"], None)
 
     carry, (counted, nothing) = scan(step, {"a": 1.0, "n": 0}, None, length=4)
-    assert carry["a"] == 16 and carry["n"] == 4 and nothing is None
+    assert carry["a"] == 16
+    assert carry["n"] == 4
+    assert nothing is None
     np.testing.assert_array_equal(counted, [0, 1, 2, 3])
-    assert carry["n"].dtype == np.int64 and carry["a"].dtype == np.float64
+    assert carry["n"].dtype == np.int64
+    assert carry["a"].dtype == np.float64
 
 
 def test_a_python_number_as_first_carry_takes_the_dtype_of_the_body():

@@ -375,7 +375,7 @@ def test_side_effects_run_while_tracing_only():
         (
             lambda x: x.__setitem__(0, 1),
             GraphError,
-            r"changed in place[\s\S]*where\(mask, new, x\)",
+            r"changed in place[\s\S]*at\[index\]",
         ),
         (lambda x: np.float64(x), (GraphError, DtypeError), "float|NumPy itself"),
         (lambda x: {x: 1}, TypeError, "unhashable"),

@@ -12,7 +12,7 @@ operation and its rules), ``ad`` and ``derivatives`` (grad and its kin), ``batch
 (containers), ``numpy`` (everything else).
 """
 
-from workbench.functional import numpy
+from workbench.functional import losses, module, nn, numpy, optimizers, random
 from workbench.functional.batching import vmap
 from workbench.functional.checkpointing import checkpoint, checkpoint_name, policies
 from workbench.functional.collectives import (
@@ -39,6 +39,7 @@ from workbench.functional.derivatives import (
 )
 from workbench.functional.jitting import jit
 from workbench.functional.primitives.elementwise import stop_gradient as _stop_gradient
+from workbench.functional.purity import check_pure
 from workbench.functional.staging import eval_shape, make_jaxpr
 from workbench.functional.tree import (
     register_dataclass,
@@ -56,9 +57,10 @@ def stop_gradient(x: _Value) -> _Value:
 
 
 __all__ = [
-    "all_gather", "axis_index", "checkpoint", "checkpoint_name", "cond", "custom_jvp",
+    "all_gather", "axis_index", "check_pure", "checkpoint", "checkpoint_name", "cond", "custom_jvp",
     "custom_vjp", "eval_shape", "fori_loop", "grad", "hessian", "jacfwd", "jacrev", "jit", "jvp",
-    "linearize", "make_jaxpr", "numpy", "pmax", "pmean", "pmin", "policies", "ppermute", "psum",
+    "linearize", "losses", "make_jaxpr", "module", "nn", "numpy", "optimizers", "pmax", "pmean",
+    "pmin", "policies", "ppermute", "psum", "random",
     "register_dataclass", "scan", "stop_gradient", "switch", "tree_flatten", "tree_leaves",
     "tree_map", "tree_structure", "tree_unflatten", "value_and_grad", "vjp", "vmap", "while_loop",
 ]  # fmt: skip

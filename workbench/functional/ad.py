@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.errors import DtypeError, GraphError
+from workbench.errors import GraphError
 from workbench.functional.core import (
     ZERO,
     Linear,
@@ -30,6 +30,7 @@ from workbench.functional.core import (
 )
 from workbench.functional.jaxpr import Atom, Jaxpr, Literal, Var
 from workbench.functional.primitives.elementwise import add, full_like
+from workbench.functional.refusals import IntegerInputError, TracedNumberError
 from workbench.functional.staging import StagedTracer, StagingTrace
 
 
@@ -78,7 +79,7 @@ class JVPTracer(Tracer):
     def concrete(self, want: str) -> Value:
         """Return the primal: a branch has no derivative.  A float would lose its own."""
         if want == "float":
-            raise GraphError(
+            raise TracedNumberError(
                 "float", "turning a tracer into a float would silently drop its derivative",
                 given=describe(self),
                 fix="compute with functional.numpy (its functions, not math's); "
@@ -203,7 +204,7 @@ def check_differentiable(where: str, names: Sequence[str], values: Sequence[Valu
     for name, value in zip(names, values, strict=True):
         aval = get_aval(value, where)
         if aval.dtype.kind != "f":
-            raise DtypeError(
+            raise IntegerInputError(
                 where, f"{name} is not real floating point, so nothing can be differentiated "
                 "with respect to it",
                 given=f"{name} {aval}", expected="float32 or float64",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
-from workbench.errors import GraphError, OptionError, ShapeError
+from workbench.errors import GraphError
 from workbench.functional.calling import Function, check_function, own_results
 from workbench.functional.core import (
     STACK,
@@ -27,6 +27,7 @@ from workbench.functional.core import (
     get_aval,
 )
 from workbench.functional.primitives.shape import broadcast_to, move_axis
+from workbench.functional.refusals import AxesError, TracedBranchError, TracedNumberError
 from workbench.functional.tree import TreeDef, flatten_axes, tree_flatten, tree_unflatten
 
 
@@ -102,7 +103,7 @@ class BatchTracer(Tracer):
 
     def concrete(self, want: str) -> Value:
         """Refuse: there are as many numbers as examples."""
-        raise GraphError(
+        raise (TracedBranchError if want == "bool" else TracedNumberError)(
             want, "under vmap a value stands for every example of the batch, and they may differ",
             given=f"{describe(self)}, a batch of {self.trace.size}",  # type: ignore[attr-defined]
             expected="a value that is the same for the whole batch",
@@ -131,7 +132,7 @@ def unbatch(trace: BatchTrace, out: Value, axis: int | None, where: str) -> Valu
     """Return an output with its batch along ``axis``; repeated if it does not depend on it."""
     if axis is None:
         if trace.owns(out):
-            raise OptionError(where, "an output differs between examples, but out_axes is None",
+            raise AxesError(where, "an output differs between examples, but out_axes is None",
                               given=describe(out), fix="give it an axis: out_axes=0")  # fmt: skip
         return out
     if not trace.owns(out):
@@ -140,7 +141,7 @@ def unbatch(trace: BatchTrace, out: Value, axis: int | None, where: str) -> Valu
         whole = out.value
     ndim = get_aval(whole).ndim
     if not -ndim <= axis < ndim:
-        raise OptionError(where, "out_axes names an axis that the output does not have",
+        raise AxesError(where, "out_axes names an axis that the output does not have",
                           given=f"out_axes {axis} for an output {get_aval(out)}",
                           expected=f"{-ndim} to {ndim - 1}, counting the batch axis")  # fmt: skip
     return move_axis(whole, 0, axis % ndim)
@@ -179,10 +180,9 @@ def vmap(
 
     Raises
     ------
-    OptionError
-        On call, if the axes do not fit the arguments or nothing is batched.
-    ShapeError
-        On call, if an argument has no such axis, or they differ in length.
+    AxesError
+        On call, if the axes do not fit the arguments, an argument has no such axis, they differ
+        in length, or nothing is batched.
     """
     where = check_function("vmap", f)
 
@@ -220,7 +220,7 @@ def _batch_size(
     for number, (leaf, axis) in enumerate(zip(leaves, axes, strict=True)):
         aval = get_aval(leaf, where)
         if axis is not None and not -aval.ndim <= axis < aval.ndim:
-            raise ShapeError(
+            raise AxesError(
                 where, "an argument has no such axis to be batched along",
                 given=f"in_axes {axis} for leaf {number}, {aval}",
                 fix="None for an argument that all examples share",
@@ -230,9 +230,9 @@ def _batch_size(
             lengths.setdefault(aval.shape[axis], f"leaf {number} {aval} along axis {axis}")
     if len(lengths) != 1:
         if not lengths:
-            raise OptionError(where, "nothing is batched", given="in_axes None for every argument",
+            raise AxesError(where, "nothing is batched", given="in_axes None for every argument",
                               expected="an axis for at least one, or axis_size")  # fmt: skip
-        raise ShapeError(
+        raise AxesError(
             where, "the arguments differ in the number of examples",
             given="; ".join(f"{size} in {what}" for size, what in lengths.items()),
             expected="one length", fix="in_axes=None for an argument that all examples share",

@@ -31,7 +31,8 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench import arrays
-from workbench.errors import DtypeError, GraphError
+from workbench.errors import DtypeError
+from workbench.functional.refusals import LeakedTracerError, MutationError, TracerArrayError
 
 Value: TypeAlias = Any
 """An array, a Python scalar or a tracer: whatever may flow through a primitive."""
@@ -381,10 +382,11 @@ class Tracer:
         return float(concrete_value(self, "float"))
 
     def __setitem__(self, index: Any, value: Any) -> NoReturn:
-        raise GraphError(
+        raise MutationError(
             "assignment", "a tracer cannot be changed in place", given=describe(self),
             expected="functions in, functions out: every value is made once",
-            fix="build the new value: functional.numpy.where(mask, new, x), or concatenate",
+            fix="x = x.at[index].set(value), which returns the new array; .add, .multiply, .max "
+            "and others likewise",
         )  # fmt: skip
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
@@ -399,8 +401,8 @@ class Tracer:
         raise _not_numpy(self, f"numpy.{name}", fix)
 
 
-def _not_numpy(tracer: Tracer, where: str, fix: str) -> DtypeError:
-    return DtypeError(
+def _not_numpy(tracer: Tracer, where: str, fix: str) -> TracerArrayError:
+    return TracerArrayError(
         where, "NumPy itself cannot compute with a tracer", given=describe(tracer),
         expected="an array; the numbers of a tracer may not exist yet",
         fix=fix,
@@ -422,8 +424,8 @@ def describe(tracer: Tracer) -> str:
     return f"{tracer.aval} traced by {tracer.trace.transform}, made at {filename}:{line}"
 
 
-def _leaked(tracer: Tracer, where: str) -> GraphError:
-    return GraphError(
+def _leaked(tracer: Tracer, where: str) -> LeakedTracerError:
+    return LeakedTracerError(
         where, "a tracer was used after its trace had ended: it leaked", given=describe(tracer),
         expected="values that leave a transformed function only through its return",
         fix="return it (grad and value_and_grad take has_aux=True); keep no tracer in a list, "

@@ -29,6 +29,7 @@ from workbench.functional.numpy.creation import eye
 from workbench.functional.numpy.promotion import convert
 from workbench.functional.numpy.shaping import reshape
 from workbench.functional.primitives.elementwise import full_like
+from workbench.functional.refusals import IntegerInputError, NonScalarGradientError
 from workbench.functional.tree import TreeDef, tree_flatten, tree_map, tree_unflatten
 
 
@@ -278,11 +279,11 @@ def _seed(where: str, value: Any) -> Value:
                          fix="has_aux=True if it returns (value, auxiliary data)")  # fmt: skip
     aval = get_aval(value, where)
     if aval.shape:
-        raise ShapeError(where, "only a scalar has a gradient", given=f"an output {aval}",
+        raise NonScalarGradientError(where, "only a scalar has a gradient", given=f"an output {aval}",
                          expected="shape ()",
                          fix="reduce it with sum or mean, or use jacrev, jacfwd or vjp")  # fmt: skip
     if aval.dtype.kind != "f":
-        raise DtypeError(where, "the output is not real floating point", given=f"an output {aval}",
+        raise IntegerInputError(where, "the output is not real floating point", given=f"an output {aval}",
                          expected="float32 or float64")  # fmt: skip
     return full_like(value, fill_value=1)
 

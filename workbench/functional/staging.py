@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from workbench.errors import GraphError
 from workbench.functional.calling import Function, check_function
 from workbench.functional.core import (
     STACK,
@@ -29,6 +28,7 @@ from workbench.functional.core import (
     get_aval,
 )
 from workbench.functional.jaxpr import Atom, Equation, Jaxpr, Literal, Var
+from workbench.functional.refusals import TracedBranchError, TracedNumberError
 from workbench.functional.tree import TreeDef, tree_flatten, tree_unflatten
 
 
@@ -123,10 +123,13 @@ class StagedTracer(Tracer):
     def concrete(self, want: str) -> Value:
         """Refuse: there is no number yet."""
         fixes = {
-            "bool": "functional.numpy.where(condition, a, b) chooses by a traced value",
-            "index": "functional.numpy.take(x, i) indexes by a traced value",
+            "bool": "functional.cond(condition, f, g, x) or functional.numpy.where(condition, a, b) "
+            "choose by a traced value, functional.while_loop repeats by one; or make the argument "
+            "static: jit(f, static_argnums=...)",
+            "index": "functional.numpy.take(x, i), or x[i] with x a traced array, index by a traced "
+            "value; a shape must be static: jit(f, static_argnums=...)",
         }
-        raise GraphError(
+        raise (TracedBranchError if want == "bool" else TracedNumberError)(
             want, f"{self.trace.transform} traces this function once for all values, "
             "so there is no number here yet",
             given=describe(self),

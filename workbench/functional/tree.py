@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from workbench.errors import DtypeError, OptionError, ShapeError
+from workbench.functional.refusals import AxesError
 
 LEAF = "*"
 
@@ -207,21 +208,21 @@ def flatten_axes(where: str, name: str, axes: Any, tree: Any) -> list[int | None
 
     Raises
     ------
-    OptionError
+    AxesError
         If ``axes`` is not such a prefix; both sides are named.
     """
     if axes is None or (isinstance(axes, int) and not isinstance(axes, bool)):
         return [axes] * len(tree_flatten(tree)[0])
     if isinstance(axes, tuple | list) and isinstance(tree, tuple | list):
         if len(axes) != len(tree):
-            raise OptionError(where, f"{name} does not fit what it describes",
+            raise AxesError(where, f"{name} does not fit what it describes",
                               given=f"{name} of length {len(axes)} for {len(tree)} values",
                               expected=f"length {len(tree)}, or one int")  # fmt: skip
         pairs = list(zip(axes, tree, strict=True))
     elif isinstance(axes, dict) and isinstance(tree, dict) and axes.keys() == tree.keys():
         pairs = [(axes[key], tree[key]) for key in _sorted_keys(tree)]
     else:
-        raise OptionError(where, f"{name} does not fit what it describes",
+        raise AxesError(where, f"{name} does not fit what it describes",
                           given=f"{name} {axes!r} for {tree_flatten(tree)[1]}",
                           expected="an int, None, or a container shaped like the value")  # fmt: skip
     return [axis for pair in pairs for axis in flatten_axes(where, name, *pair)]

@@ -3,105 +3,69 @@
 The names, arguments and broadcasting are NumPy's.  Every function is built from
 the primitives, so it goes through every transform.  Given plain arrays it
 returns plain arrays; given Python scalars alone, a Python scalar.
+
+Each module lists in its ``__all__`` what it adds; ``linalg`` and ``fft`` are namespaces
+of their own, as in NumPy.
 """
 
-from numpy import bool_, e, float32, float64, inf, int32, int64, nan, newaxis, pi
+from numpy import (
+    bool_,
+    e,
+    euler_gamma,
+    float32,
+    float64,
+    inf,
+    int8,
+    int16,
+    int32,
+    int64,
+    nan,
+    newaxis,
+    pi,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
 
+from workbench.functional.numpy import (
+    bits,
+    contraction,
+    creation,
+    elementwise,
+    fft,
+    indexing,
+    linalg,
+    lookup,
+    neural,
+    ordering,
+    parts,
+    products,
+    reductions,
+    shaping,
+    updates,
+)
 from workbench.functional.numpy import operators as _operators  # Attaches them.
-from workbench.functional.numpy.creation import (
-    arange,
-    array,
-    asarray,
-    eye,
-    full,
-    full_like,
-    one_hot,
-    ones,
-    ones_like,
-    zeros,
-    zeros_like,
-)
-from workbench.functional.numpy.elementwise import (
-    abs,
-    absolute,
-    add,
-    clip,
-    cos,
-    divide,
-    equal,
-    exp,
-    expm1,
-    greater,
-    greater_equal,
-    less,
-    less_equal,
-    log,
-    log1p,
-    maximum,
-    minimum,
-    multiply,
-    negative,
-    not_equal,
-    power,
-    relu,
-    sigmoid,
-    sign,
-    sin,
-    sqrt,
-    square,
-    subtract,
-    tanh,
-    where,
-)
-from workbench.functional.numpy.indexing import take
-from workbench.functional.numpy.neural import (
-    avg_pool2d,
-    col2im,
-    conv2d,
-    im2col,
-    log_softmax,
-    max_pool2d,
-    mean_squared_error,
-    softmax,
-    softmax_cross_entropy,
-)
-from workbench.functional.numpy.reductions import (
-    argmax,
-    argmin,
-    logsumexp,
-    max,
-    mean,
-    min,
-    sum,
-    var,
-)
-from workbench.functional.numpy.shaping import (
-    astype,
-    broadcast_to,
-    concatenate,
-    expand_dims,
-    matmul,
-    moveaxis,
-    pad,
-    ravel,
-    reshape,
-    squeeze,
-    stack,
-    swapaxes,
-    transpose,
-)
+from workbench.functional.numpy.bits import *  # noqa: F403
+from workbench.functional.numpy.contraction import *  # noqa: F403
+from workbench.functional.numpy.creation import *  # noqa: F403
+from workbench.functional.numpy.elementwise import *  # noqa: F403
+from workbench.functional.numpy.indexing import *  # noqa: F403
+from workbench.functional.numpy.lookup import *  # noqa: F403
+from workbench.functional.numpy.neural import *  # noqa: F403
+from workbench.functional.numpy.ordering import *  # noqa: F403
+from workbench.functional.numpy.parts import *  # noqa: F403
+from workbench.functional.numpy.products import *  # noqa: F403
+from workbench.functional.numpy.reductions import *  # noqa: F403
+from workbench.functional.numpy.shaping import *  # noqa: F403
+from workbench.functional.numpy.updates import *  # noqa: F403
 
 del _operators
 
 __all__ = [
-    "abs", "absolute", "add", "arange", "argmax", "argmin", "array", "asarray", "astype",
-    "avg_pool2d", "bool_", "broadcast_to", "clip", "col2im", "concatenate", "conv2d", "cos",
-    "divide", "e", "equal", "exp", "expand_dims", "expm1", "eye", "float32", "float64", "full",
-    "full_like", "greater", "greater_equal", "im2col", "inf", "int32", "int64", "less",
-    "less_equal", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max", "max_pool2d",
-    "maximum", "mean", "mean_squared_error", "min", "minimum", "moveaxis", "multiply", "nan",
-    "negative", "newaxis", "not_equal", "one_hot", "ones", "ones_like", "pad", "pi", "power",
-    "ravel", "relu", "reshape", "sigmoid", "sign", "sin", "softmax", "softmax_cross_entropy",
-    "sqrt", "square", "squeeze", "stack", "subtract", "sum", "swapaxes", "take", "tanh", "transpose",
-    "var", "where", "zeros", "zeros_like",
+    *bits.__all__, *contraction.__all__, *creation.__all__, *elementwise.__all__,
+    *indexing.__all__, *lookup.__all__, *neural.__all__, *ordering.__all__, *parts.__all__,
+    *products.__all__, *reductions.__all__, *shaping.__all__, *updates.__all__,
+    "bool_", "e", "euler_gamma", "fft", "float32", "float64", "inf", "int8", "int16", "int32",
+    "int64", "linalg", "nan", "newaxis", "pi", "uint8", "uint16", "uint32", "uint64",
 ]  # fmt: skip

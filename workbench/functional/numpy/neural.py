@@ -24,6 +24,11 @@ from workbench.functional.numpy.shaping import matmul, pad, reshape, transpose
 from workbench.functional.primitives import windows as ops
 from workbench.functional.primitives.elementwise import stop_gradient
 
+__all__ = [
+    "avg_pool2d", "col2im", "conv2d", "im2col", "log_softmax", "max_pool2d",
+    "mean_squared_error", "softmax", "softmax_cross_entropy",
+]  # fmt: skip
+
 Size = int | Sequence[int]
 
 
@@ -215,7 +220,7 @@ def max_pool2d(x: Value, size: Size, stride: Size | None = None, padding: Size =
     x = inexact("max_pool2d", as_array("max_pool2d", x))
     ph, pw = arrays.pair(padding, "max_pool2d", "padding", 0)
     if len(x.shape) == 4:
-        x = pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), -np.inf)
+        x = pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), constant_values=-np.inf)
     return max(_windows("max_pool2d", x, size, size if stride is None else stride, 0), (4, 5))
 
 

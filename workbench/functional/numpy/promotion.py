@@ -60,6 +60,11 @@ def inexact(where: str, x: Value) -> Value:
     return convert(x, float if aval.weak_type else np.dtype(np.float64))
 
 
+def truth(where: str, x: Value) -> Value:
+    """Return ``x`` as booleans: whether it is not 0."""
+    return convert(x, bool if get_aval(x, where).weak_type else np.dtype(bool))
+
+
 def as_array(where: str, x: Value) -> Value:
     """Return ``x`` with a dtype of its own: a Python scalar becomes a 0-d array.
 

@@ -10,11 +10,13 @@ infinity here, as an array does, where Python itself would raise.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from workbench import arrays
 from workbench.compiler import Builder
 from workbench.errors import DtypeError, ShapeError
 from workbench.functional.core import (
@@ -31,6 +33,10 @@ from workbench.functional.primitives.rules import NOT_LINEAR, PIECEWISE_CONSTANT
 from workbench.functional.primitives.shape import behind_batch, broadcast_to, undo_broadcasting
 
 Term = Callable[..., Value]
+
+KINDS = {"b": "bool", "i": "integers", "u": "unsigned integers", "f": "floating point",
+         "c": "complex numbers"}  # fmt: skip
+"""What dtype kinds are called in messages."""
 
 
 def per_argument(*terms: Term | NoRule) -> Callable[..., tuple[Value, Value]]:
@@ -69,7 +75,9 @@ def _batch(
     return primitive(*aligned, **params)
 
 
-def _abstract(name: str, operands: slice, result: type | None) -> Callable[..., ShapedArray]:
+def _abstract(
+    name: str, operands: slice, result: type | None, kinds: str
+) -> Callable[..., ShapedArray]:
     def abstract(*avals: ShapedArray, **params: Any) -> ShapedArray:
         try:
             shape = np.broadcast_shapes(*(aval.shape for aval in avals))
@@ -83,6 +91,10 @@ def _abstract(name: str, operands: slice, result: type | None) -> Callable[..., 
             raise DtypeError(name, "a primitive takes operands of one dtype",
                              given=", ".join(map(str, avals)),
                              fix=f"functional.numpy.{name} promotes them")  # fmt: skip
+        if dtype.kind not in kinds:
+            raise DtypeError(name, "there is no such operation on this dtype",
+                             given=", ".join(map(str, avals)),
+                             expected=" or ".join(KINDS[kind] for kind in kinds))  # fmt: skip
         return ShapedArray(shape, result or dtype, all(aval.weak_type for aval in avals))
 
     return abstract
@@ -95,6 +107,7 @@ def elementwise(
     transpose: Callable[..., tuple[Value, ...]] | NoRule = NOT_LINEAR,
     operands: slice = slice(None),
     result: type | None = None,
+    kinds: str = "biufc",
     lower: Callable[..., Any] | None = None,
 ) -> Primitive:
     """Declare an elementwise primitive.
@@ -111,6 +124,8 @@ def elementwise(
         The arguments that must share a dtype.
     result : type, optional
         The dtype of the result, where it is not theirs.
+    kinds : str
+        The dtype kinds that it takes, as in :data:`KINDS`.
     lower : callable, optional
         As :class:`Primitive`; the opcode of this name where absent.
     """
@@ -122,7 +137,7 @@ def elementwise(
     return Primitive(
         name,
         impl=impl,
-        abstract=_abstract(name, operands, result),
+        abstract=_abstract(name, operands, result, kinds),
         jvp=terms[0] if no_jvp else per_argument(*terms),
         batch=_batch,
         transpose=transpose,
@@ -210,6 +225,171 @@ def _sigmoid(x: Value) -> Value:
 
 sigmoid: Primitive = elementwise("sigmoid", _sigmoid, lambda t, y, x: t * (y * (1 - y)))
 
+tan: Primitive = elementwise("tan", np.tan, lambda t, y, x: t * (1 + y * y))
+arcsin: Primitive = elementwise(
+    "arcsin", np.arcsin, lambda t, y, x: divide(t, sqrt((1 - x) * (1 + x)))
+)
+arccos: Primitive = elementwise(
+    "arccos", np.arccos, lambda t, y, x: negative(divide(t, sqrt((1 - x) * (1 + x))))
+)
+arctan: Primitive = elementwise("arctan", np.arctan, lambda t, y, x: divide(t, 1 + x * x))
+sinh: Primitive = elementwise("sinh", np.sinh, lambda t, y, x: t * cosh(x))
+cosh: Primitive = elementwise("cosh", np.cosh, lambda t, y, x: t * sinh(x))
+arcsinh: Primitive = elementwise(
+    "arcsinh", np.arcsinh, lambda t, y, x: divide(t, hypot(x, full_like(x, fill_value=1)))
+)
+arccosh: Primitive = elementwise(  # Two roots: the product of their arguments may overflow.
+    "arccosh", np.arccosh, lambda t, y, x: divide(t, sqrt(x - 1) * sqrt(x + 1))
+)
+arctanh: Primitive = elementwise(
+    "arctanh", np.arctanh, lambda t, y, x: divide(t, (1 - x) * (1 + x))
+)
+
+
+def _nonzero(r: Value) -> Value:
+    """Return a distance to divide by: 1 for 0, where what is divided is 0 as well."""
+    return select(equal(r, full_like(r, fill_value=0)), full_like(r, fill_value=1), r)
+
+
+def _hypot_lower(b: Builder, x: Any, y: Any) -> Any:
+    x, y = b.absolute(x), b.absolute(y)
+    large, small = b.maximum(x, y), b.minimum(x, y)
+    zero, one = b.constant(0, x.dtype), b.constant(1, x.dtype)
+    # Dividing by the larger one first, no square overflows or is lost.
+    ratio = b.divide(small, b.select(b.equal(large, zero), one, large))
+    r = b.multiply(large, b.sqrt(b.add(one, b.multiply(ratio, ratio))))
+    infinite = b.bitwise_or(b.isinf(x), b.isinf(y))  # Beside NaN, too.
+    return b.select(infinite, b.constant(np.inf, x.dtype), r)
+
+
+hypot: Primitive = elementwise(
+    "hypot", np.hypot,
+    lambda t, r, x, y: t * divide(x, _nonzero(r)),
+    lambda t, r, x, y: t * divide(y, _nonzero(r)),
+    kinds="f", lower=_hypot_lower,
+)  # fmt: skip
+
+
+def _over_square(a: Value, b: Value) -> Value:
+    """Return a / (a**2 + b**2), whose square may overflow; 0 where both are 0."""
+    r = _nonzero(hypot(a, b))
+    return divide(divide(a, r), r)
+
+
+arctan2: Primitive = elementwise(
+    "arctan2", np.arctan2,
+    lambda t, angle, y, x: t * _over_square(x, y),
+    lambda t, angle, y, x: negative(t * _over_square(y, x)),
+    kinds="f",
+)  # fmt: skip
+
+# Logarithms and roots
+
+
+def _log_lower(base: int) -> Callable[[Builder, Any], Any]:
+    def lower(b: Builder, x: Any) -> Any:
+        y = b.divide(b.log(x), b.constant(math.log(base), x.dtype))
+        whole = b.rint(y)  # Whole powers have whole logarithms, which the quotient may miss.
+        exact = b.equal(b.power(b.constant(base, x.dtype), whole), x)
+        # Below the smallest normal number two powers of ten may round to the same.
+        normal = b.less_equal(b.constant(np.finfo(x.dtype).tiny, x.dtype), x)
+        return b.select(b.bitwise_and(exact, normal), whole, y)
+
+    return lower
+
+
+def _cbrt_lower(b: Builder, x: Any) -> Any:
+    y = b.multiply(b.sign(x), b.power(b.absolute(x), b.constant(1 / 3, x.dtype)))
+    # 1/3 is rounded; one step of Newton's method mends that: y - (y - x / y**2) / 3.
+    step = b.divide(b.subtract(y, b.divide(b.divide(x, y), y)), b.constant(3, x.dtype))
+    ready = b.bitwise_or(b.equal(x, b.constant(0, x.dtype)), b.isinf(x))
+    return b.select(ready, x, b.subtract(y, step))
+
+
+log2: Primitive = elementwise(
+    "log2", np.log2, lambda t, y, x: divide(t, math.log(2) * x), lower=_log_lower(2)
+)
+log10: Primitive = elementwise(
+    "log10", np.log10, lambda t, y, x: divide(t, math.log(10) * x), lower=_log_lower(10)
+)
+exp2: Primitive = elementwise(
+    "exp2", np.exp2, lambda t, y, x: t * (math.log(2) * y),
+    lower=lambda b, x: b.power(b.constant(2, x.dtype), x),
+)  # fmt: skip
+cbrt: Primitive = elementwise(
+    "cbrt", np.cbrt, lambda t, y, x: divide(t, 3 * (y * y)), kinds="f", lower=_cbrt_lower
+)
+
+
+def _weight(x: Value, y: Value) -> Value:
+    """Return exp(x - y), also where both are infinite; x is at most y."""
+    zero, inf = full_like(y, fill_value=0), full_like(y, fill_value=np.inf)
+    difference = x - select(equal(absolute(y), inf), zero, y)
+    certain = select(equal(x, inf), zero, full_like(y, fill_value=-np.inf))
+    return exp(select(equal(y, inf), certain, difference))
+
+
+def _logaddexp_lower(b: Builder, x: Any, y: Any) -> Any:
+    # Equal infinities have no difference.
+    d = b.select(b.equal(x, y), b.constant(0, x.dtype), b.subtract(x, y))
+    return b.add(b.maximum(x, y), b.log1p(b.exp(b.negative(b.absolute(d)))))
+
+
+logaddexp: Primitive = elementwise(
+    "logaddexp", np.logaddexp,
+    lambda t, y, a, b: t * _weight(a, y),
+    lambda t, y, a, b: t * _weight(b, y),
+    kinds="f", lower=_logaddexp_lower,
+)  # fmt: skip
+
+# The error function
+
+
+def _bell(x: Value) -> Value:
+    return 2 / math.sqrt(math.pi) * exp(negative(x * x))
+
+
+def _ratio(b: Builder, t: Any, polynomials: Any) -> Any:
+    """Return the quotient of two polynomials in t, by Horner's rule."""
+    totals = []
+    for coefficients in polynomials:
+        total = b.constant(coefficients[0], t.dtype)
+        for c in coefficients[1:]:
+            total = b.add(b.multiply(total, t), b.constant(c, t.dtype))
+        totals.append(total)
+    return b.divide(*totals)
+
+
+def _erfc_lower(b: Builder, x: Any) -> Any:
+    """Write Cody's approximations (1969) as one chain: see :func:`workbench.arrays.erfc`."""
+
+    def c(value: float) -> Any:
+        return b.constant(value, x.dtype)
+
+    a = b.minimum(b.absolute(x), c(30))
+    t = b.maximum(a, c(4))  # Each argument stays where its formula holds: none overflows.
+    s = b.divide(c(1), b.multiply(t, t))
+    far = b.subtract(c(1 / math.sqrt(math.pi)), b.multiply(s, _ratio(b, s, arrays._FAR)))
+    middle = _ratio(b, b.minimum(a, c(4)), arrays._MIDDLE)
+    tail = b.select(b.less_equal(a, c(4)), middle, b.divide(far, t))
+    # a * a rounds, and exp would magnify that: part it into an exact square and the rest.
+    exact = b.divide(b.trunc(b.multiply(a, c(16))), c(16))
+    tail = b.multiply(tail, b.exp(b.negative(b.multiply(exact, exact))))
+    tail = b.multiply(tail, b.exp(b.multiply(b.subtract(exact, a), b.add(exact, a))))
+    u = b.minimum(a, c(0.5))
+    near = b.subtract(c(1), b.multiply(x, _ratio(b, b.multiply(u, u), arrays._NEAR)))
+    outer = b.select(b.less(x, c(0)), b.subtract(c(2), tail), tail)
+    return b.select(b.less_equal(a, c(0.46875)), near, outer)
+
+
+erf: Primitive = elementwise(
+    "erf", lambda x: arrays.erf(x)[()], lambda t, y, x: t * _bell(x), kinds="f"
+)
+erfc: Primitive = elementwise(
+    "erfc", lambda x: arrays.erfc(x)[()], lambda t, y, x: negative(t * _bell(x)),
+    kinds="f", lower=_erfc_lower,
+)  # fmt: skip
+
 # Pieces
 
 absolute: Primitive = elementwise("absolute", np.absolute, lambda t, y, x: t * sign(x))
@@ -258,6 +438,23 @@ less: Primitive = elementwise("less", np.less, PIECEWISE_CONSTANT, result=bool)
 less_equal: Primitive = elementwise("less_equal", np.less_equal, PIECEWISE_CONSTANT, result=bool)
 equal: Primitive = elementwise("equal", np.equal, PIECEWISE_CONSTANT, result=bool)
 not_equal: Primitive = elementwise("not_equal", np.not_equal, PIECEWISE_CONSTANT, result=bool)
+
+isnan: Primitive = elementwise("isnan", np.isnan, PIECEWISE_CONSTANT, result=bool, kinds="fc")
+
+# Rounding and division with remainder
+
+floor: Primitive = elementwise("floor", np.floor, PIECEWISE_CONSTANT, kinds="f")
+ceil: Primitive = elementwise("ceil", np.ceil, PIECEWISE_CONSTANT, kinds="f")
+trunc: Primitive = elementwise("trunc", np.trunc, PIECEWISE_CONSTANT, kinds="f")
+rint: Primitive = elementwise("rint", np.rint, PIECEWISE_CONSTANT, kinds="f")
+floor_divide: Primitive = elementwise(
+    "floor_divide", np.floor_divide, PIECEWISE_CONSTANT, kinds="iuf"
+)
+remainder: Primitive = elementwise(
+    "remainder", np.remainder, lambda t, y, a, b: t,
+    lambda t, y, a, b: negative(t * rint(divide(a - y, b))),  # Whole, whatever was rounded.
+    kinds="iuf",
+)  # fmt: skip
 
 # Constants and types
 

@@ -1,13 +1,15 @@
 """Primitives that read and write parts of arrays, in pairs of transposes.
 
 ``slice`` and ``pad`` belong together, as do ``gather`` and ``scatter_add``: what one
-reads, the other adds into zeros.  ``concatenate`` is undone by slices.  ``x[index]``
+reads, the other adds into zeros.  ``scatter_set`` overwrites.
+``concatenate`` is undone by slices.  ``x[index]``
 in all of NumPy's forms is made of these in :mod:`workbench.functional.numpy.indexing`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -24,10 +26,19 @@ from workbench.functional.core import (
     get_aval,
     shape_of,
 )
-from workbench.functional.primitives.creation import iota
-from workbench.functional.primitives.elementwise import full_like
+from workbench.functional.primitives.creation import full, iota
+from workbench.functional.primitives.elementwise import (
+    equal,
+    full_like,
+    select,
+)
 from workbench.functional.primitives.rules import batch_with, linear_jvp
-from workbench.functional.primitives.shape import all_mapped, broadcast_to, move_axis, reshape
+from workbench.functional.primitives.shape import (
+    all_mapped,
+    broadcast_to,
+    move_axis,
+    reshape,
+)
 
 Index = tuple[tuple[int, int | None, int], ...]
 """A (start, stop, step) for each axis; stop is None where a negative step runs off the front."""
@@ -112,13 +123,14 @@ def _with_batch_index(
     return broadcast_to(own, shape=shape), *full
 
 
-def _gather_batch(
+def gather_batch(
     primitive: Primitive,
     values: Sequence[Value],
     mapped: Sequence[bool],
     size: int,
     params: dict[str, Any],
 ) -> Value:
+    """Gather for each example, with one gather of all."""
     x, *indices = values
     if not mapped[0]:
         return primitive(x, *all_mapped(indices, mapped[1:], size))
@@ -134,7 +146,7 @@ gather: Primitive = Primitive(
     impl=lambda x, *indices: x[indices],
     abstract=_gather_abstract,
     jvp=linear_jvp,
-    batch=_gather_batch,
+    batch=gather_batch,
     transpose=lambda g, x, *indices: (
         scatter_add(g, *indices, shape=x.aval.shape),
         *(None,) * len(indices),
@@ -181,6 +193,83 @@ scatter_add: Primitive = Primitive(
     lower=lambda b, x, *indices, shape: b.scatter_add(
         b.broadcast(b.constant(0, x.dtype), shape), x, *indices
     ),
+)
+
+
+def update_jvp(
+    primitive: Primitive,
+    primals: Sequence[Value],
+    tangents: Sequence[Value],
+    params: dict[str, Any],
+) -> tuple[Value, Value]:
+    """Push both tangents through: what writes ``updates`` into ``x`` is linear in the pair."""
+    y = primitive(*primals, **params)
+    if tangents[0] is ZERO and tangents[1] is ZERO:
+        return y, ZERO
+    both = [
+        full_like(x, fill_value=0) if t is ZERO else t
+        for x, t in zip(primals[:2], tangents[:2], strict=True)
+    ]
+    return y, primitive(*both, *primals[2:], **params)
+
+
+def set_at(x: Value, updates: Value, *indices: Value) -> Value:
+    """Return a copy of ``x`` with ``updates`` at the indices, arrays or slices."""
+    y = x.copy()
+    y[indices] = updates
+    return y
+
+
+def _scatter_set_abstract(
+    x: ShapedArray, updates: ShapedArray, *indices: ShapedArray
+) -> ShapedArray:
+    part = _gather_abstract(x, *indices)
+    if part.shape != updates.shape or x.dtype != updates.dtype:
+        raise ShapeError("scatter_set", "the updates are not of the part's shape and dtype",
+                         given=f"x {x}, updates {updates}", expected=f"updates {part}")  # fmt: skip
+    return x
+
+
+def scatter_set_batch(
+    primitive: Primitive,
+    values: Sequence[Value],
+    mapped: Sequence[bool],
+    size: int,
+    params: dict[str, Any],
+) -> Value:
+    """Write for each example, with one scatter for all."""
+    x, updates = all_mapped(values[:2], mapped[:2], size)
+    indices = values[2:]
+    if any(mapped[2:]):
+        return primitive(x, updates, *_with_batch_index(indices, mapped[2:], size))
+    count = len(indices)
+    updates = move_axis(updates, 0, len(shape_of(indices[0])))
+    return move_axis(primitive(move_axis(x, 0, count), updates, *indices), count, 0)
+
+
+def _scatter_set_transpose(g: Value, x: Any, updates: Any, *indices: Value) -> tuple[Value, ...]:
+    part = gather(g, *indices)
+    zeros, shape = full_like(part, fill_value=0), shape_of(indices[0])
+    gx = scatter_set(g, zeros, *indices) if isinstance(x, Linear) else None
+    if isinstance(updates, Linear) and prod(shape) > 1:
+        # Every update signs its place; those whose name was overwritten had no effect.
+        integer = np.dtype(np.intp)
+        names = reshape(iota(size=prod(shape), dtype=integer), shape=shape)
+        board = full(shape=shape_of(g)[: len(indices)], dtype=integer, fill_value=0)
+        stayed = equal(gather(scatter_set(board, names, *indices), *indices), names)
+        rest = len(shape_of(part)) - len(shape)
+        part = select(reshape(stayed, shape=(*shape, *(1,) * rest)), part, zeros)
+    return gx, part if isinstance(updates, Linear) else None, *(None,) * len(indices)
+
+
+scatter_set: Primitive = Primitive(
+    "scatter_set",  # x with updates put at [i, j, ...]; of repeated indices the last stays
+    impl=set_at,
+    abstract=_scatter_set_abstract,
+    jvp=update_jvp,
+    batch=scatter_set_batch,
+    transpose=_scatter_set_transpose,
+    lower=lambda b, x, updates, *indices: b.scatter_set(x, updates, *indices),
 )
 
 
