@@ -50,6 +50,7 @@ from workbench.functional.numpy.bits import *  # noqa: F403
 from workbench.functional.numpy.contraction import *  # noqa: F403
 from workbench.functional.numpy.creation import *  # noqa: F403
 from workbench.functional.numpy.elementwise import *  # noqa: F403
+from workbench.functional.numpy.fft import imag, real
 from workbench.functional.numpy.indexing import *  # noqa: F403
 from workbench.functional.numpy.lookup import *  # noqa: F403
 from workbench.functional.numpy.neural import *  # noqa: F403
@@ -66,6 +67,6 @@ __all__ = [
     *bits.__all__, *contraction.__all__, *creation.__all__, *elementwise.__all__,
     *indexing.__all__, *lookup.__all__, *neural.__all__, *ordering.__all__, *parts.__all__,
     *products.__all__, *reductions.__all__, *shaping.__all__, *updates.__all__,
-    "bool_", "e", "euler_gamma", "fft", "float32", "float64", "inf", "int8", "int16", "int32",
-    "int64", "linalg", "nan", "newaxis", "pi", "uint8", "uint16", "uint32", "uint64",
+    "bool_", "e", "euler_gamma", "fft", "float32", "float64", "imag", "inf", "int8", "int16", "int32",
+    "int64", "linalg", "nan", "newaxis", "pi", "real", "uint8", "uint16", "uint32", "uint64",
 ]  # fmt: skip

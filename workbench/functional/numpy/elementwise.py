@@ -12,6 +12,7 @@ from workbench.errors import DtypeError
 from workbench.functional.core import Primitive, Value, get_aval
 from workbench.functional.numpy.promotion import convert, inexact, promote, truth
 from workbench.functional.primitives import elementwise as ops
+from workbench.functional.primitives import fourier
 
 __all__ = [
     "abs",
@@ -229,7 +230,14 @@ floor_divide = _whole(ops.floor_divide, "Return the largest whole number that is
                       "its derivative is 0.")  # fmt: skip
 remainder = _whole(ops.remainder, "Return x - floor(x / y) * y, which has the sign of y.")
 sigmoid = unary(ops.sigmoid, "Return 1 / (1 + exp(-x)), without overflow.")
-absolute = unary(ops.absolute, "Return |x|; its derivative at 0 is 0.", floating=False)
+_absolute = unary(ops.absolute, "Return |x|; its derivative at 0 is 0.", floating=False)
+
+
+def absolute(x: Value) -> Value:
+    """Return |x|, of complex numbers too; its derivative at 0 is 0."""
+    return fourier.modulus(x) if get_aval(x, "absolute").dtype.kind == "c" else _absolute(x)
+
+
 sign = unary(ops.sign, "Return -1, 0 or 1; its derivative is 0.", floating=False)
 maximum = binary(ops.maximum, "Return the larger of x and y; where equal, each has half of "
                   "the gradient.")  # fmt: skip
@@ -366,17 +374,8 @@ def positive(x: Value) -> Value:
 
 
 def conj(x: Value) -> Value:
-    """Return x, which is real: its own complex conjugate.
-
-    Raises
-    ------
-    DtypeError
-        For complex numbers, which have no such primitive.
-    """
-    if get_aval(x, "conj").dtype.kind == "c":
-        raise DtypeError("conj", "complex numbers are not conjugated here",
-                         given=str(get_aval(x)), expected="real numbers")  # fmt: skip
-    return x
+    """Return the complex conjugate of x; real numbers are their own."""
+    return fourier.conj(x) if get_aval(x, "conj").dtype.kind == "c" else x
 
 
 conjugate = conj

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from workbench.errors import DtypeError, OptionError, ShapeError
 from workbench.functional.core import Tracer, Value, get_aval
-from workbench.functional.primitives.elementwise import convert_dtype
+from workbench.functional.primitives.elementwise import convert_dtype, full_like
+from workbench.functional.primitives.fourier import REAL, complex_
 
 
 def _python_type(dtype: np.dtype[Any]) -> type[Any]:
@@ -29,6 +30,9 @@ def convert(x: Value, dtype: np.dtype[Any] | type) -> Value:
         return x
     if not isinstance(x, Tracer) and aval.weak_type:  # No operation: it is how a constant is read.
         return dtype(x) if isinstance(dtype, type) else dtype.type(x)
+    if isinstance(dtype, np.dtype) and dtype.kind == "c" and aval.dtype.kind != "c":
+        real = convert(x, REAL[dtype])  # Differentiable, as a conversion to complex is not.
+        return complex_(real, full_like(real, fill_value=0))
     return convert_dtype(x, dtype=dtype)
 
 
