@@ -27,7 +27,7 @@ from workbench.functional.core import (
 )
 from workbench.functional.numpy import elementwise as np_
 from workbench.functional.numpy import reductions
-from workbench.functional.numpy.promotion import as_array, inexact
+from workbench.functional.numpy.promotion import as_array, convert, inexact
 from workbench.functional.primitives.creation import iota
 from workbench.functional.primitives.indexing import gather
 from workbench.functional.primitives.rules import NOT_LINEAR
@@ -117,7 +117,7 @@ def _same(y: Value) -> Value:
 def _over(reduce: Callable[..., Value]) -> Callable[..., Value]:
     def along(x: Value, mapped: bool, *, size: AxisSize, axis_name: str) -> Value:
         whole = x if mapped else broadcast_to(x, shape=(size, *get_aval(x).shape))
-        return reduce(whole, axis=0)
+        return convert(reduce(whole, axis=0), get_aval(x).dtype)
 
     return along
 
@@ -144,7 +144,7 @@ def _extreme_jvp(
         return [y], [ZERO]
     wins = np_.equal(primals[0], y)
     (total,) = psum_p(np_.where(wins, tangents[0], 0), **params)
-    (count,) = psum_p(np_.where(wins, np_.add(tangents[0] * 0, 1), 0), **params)
+    (count,) = psum_p(convert(wins, get_aval(y).dtype), **params)
     return [y], [np_.divide(total, count)]
 
 

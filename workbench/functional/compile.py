@@ -128,7 +128,7 @@ def to_python(jaxpr: Jaxpr) -> tuple[str, dict[str, Any]]:
         if key not in numbers:
             numbers[key] = f"_{len(numbers)}"
             namespace[numbers[key]] = value
-            notes.append(f"    # {numbers[key]} = {note}")
+            notes.append(f"    # {numbers[key]} = {note}".replace(chr(10), " "))
         return numbers[key]
 
     def spell(atom: Atom) -> str:

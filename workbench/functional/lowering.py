@@ -12,6 +12,7 @@ from workbench.errors import ShapeError
 from workbench.functional.compile import to_python
 from workbench.functional.core import PYTHON_SCALARS, NoRule, ShapedArray, Value
 from workbench.functional.jaxpr import Atom, Jaxpr, Literal, nested
+from workbench.functional.segments import in_segments
 
 
 def to_program(jaxpr: Jaxpr, name: str = "jit") -> compiler.Program:
@@ -76,7 +77,7 @@ def compile_jaxpr(jaxpr: Jaxpr) -> Callable[..., tuple[Value, ...]]:
         return plain[0](*leaves)
 
     if not compiles(jaxpr):
-        return in_python
+        return in_segments(jaxpr, compiles, compile_jaxpr) or in_python
     executable = compiler.compile(to_program(jaxpr))
     consts, avals = jaxpr.consts, [var.aval for var in jaxpr.invars]
     weak = [i for i, atom in enumerate(jaxpr.outvars) if atom.aval.weak_type]
