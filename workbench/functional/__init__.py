@@ -37,7 +37,7 @@ from workbench.functional.derivatives import (
     value_and_grad,
     vjp,
 )
-from workbench.functional.jitting import jit
+from workbench.functional.jitting import explain_cache, jit
 from workbench.functional.primitives.elementwise import stop_gradient as _stop_gradient
 from workbench.functional.purity import check_pure
 from workbench.functional.staging import eval_shape, make_jaxpr
@@ -57,10 +57,11 @@ def stop_gradient(x: _Value) -> _Value:
 
 
 __all__ = [
-    "all_gather", "axis_index", "check_pure", "checkpoint", "checkpoint_name", "cond", "custom_jvp",
-    "custom_vjp", "eval_shape", "fori_loop", "grad", "hessian", "jacfwd", "jacrev", "jit", "jvp",
-    "linearize", "losses", "make_jaxpr", "module", "nn", "numpy", "optimizers", "pmax", "pmean",
-    "pmin", "policies", "ppermute", "psum", "random",
+    "all_gather", "axis_index", "check_pure", "checkpoint", "checkpoint_name", "cond",
+    "custom_jvp", "custom_vjp", "eval_shape", "explain_cache", "fori_loop", "grad", "hessian",
+    "jacfwd", "jacrev", "jit", "jvp", "linearize", "losses", "make_jaxpr", "module", "nn",
+    "numpy", "optimizers", "pmax", "pmean", "pmin", "policies", "ppermute", "psum", "random",
     "register_dataclass", "scan", "stop_gradient", "switch", "tree_flatten", "tree_leaves",
-    "tree_map", "tree_structure", "tree_unflatten", "value_and_grad", "vjp", "vmap", "while_loop",
+    "tree_map", "tree_structure", "tree_unflatten", "value_and_grad", "vjp", "vmap",
+    "while_loop",
 ]  # fmt: skip

@@ -106,7 +106,7 @@ def get_aval(x: Value, where: str = "functional") -> ShapedArray:
     if (dtype := PYTHON_SCALARS.get(type(x))) is not None:
         return ShapedArray((), dtype, weak_type=True)
     if is_array(x) and x.dtype.kind in "biufc":
-        return ShapedArray(x.shape, x.dtype)
+        return ShapedArray(x.shape, x.dtype if x.dtype.isnative else x.dtype.newbyteorder("="))
     raise DtypeError(
         where, "this is not an array of numbers",
         given=f"an array of dtype {x.dtype}" if is_array(x) else f"a {type(x).__name__}",

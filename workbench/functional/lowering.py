@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -61,37 +62,36 @@ def _write(
     return [read(atom) for atom in jaxpr.outvars]
 
 
+def in_python(jaxpr: Jaxpr) -> Callable[..., tuple[Value, ...]]:
+    """Return a simplified jaxpr as the straight Python of :mod:`workbench.functional.compile`."""
+    source, namespace = to_python(jaxpr)
+    exec(compile(source, "<jit>", "exec"), namespace)
+    program: Callable[..., tuple[Value, ...]] = namespace["program"]
+    return program
+
+
 def compile_jaxpr(jaxpr: Jaxpr) -> Callable[..., tuple[Value, ...]]:
     """Return a simplified jaxpr as a function of its flat inputs.
 
-    Arrays on the host run in one native call; complex numbers, and CuPy's arrays, in the
-    straight Python of :mod:`workbench.functional.compile`.
+    Arrays on the host run in one native call; complex numbers, and CuPy's arrays, in Python.
     """
-    plain: list[Callable[..., tuple[Value, ...]]] = []
-
-    def in_python(*leaves: Value) -> tuple[Value, ...]:
-        if not plain:
-            source, namespace = to_python(jaxpr)
-            exec(compile(source, "<jit>", "exec"), namespace)
-            plain.append(namespace["program"])
-        return plain[0](*leaves)
-
     if not compiles(jaxpr):
-        return in_segments(jaxpr, compiles, compile_jaxpr) or in_python
+        return in_segments(jaxpr, compiles, compile_jaxpr) or in_python(jaxpr)
+    plain = functools.cache(lambda: in_python(jaxpr))
     executable = compiler.compile(to_program(jaxpr))
     consts, avals = jaxpr.consts, [var.aval for var in jaxpr.invars]
     weak = [i for i, atom in enumerate(jaxpr.outvars) if atom.aval.weak_type]
 
     def run(*leaves: Value) -> tuple[Value, ...]:
         inputs: Sequence[Any] = leaves
-        if not all(type(x) is np.ndarray for x in leaves):
+        if not all(type(x) is np.ndarray and x.dtype.isnative for x in leaves):
             if not all(isinstance(x, ON_HOST) for x in leaves):
-                return in_python(*leaves)
+                return plain()(*leaves)
             inputs = [np.asarray(x, aval.dtype) for x, aval in zip(leaves, avals, strict=True)]
         try:
             outs: tuple[Value, ...] = executable(*consts, *inputs)
         except ShapeError:
-            in_python(*leaves)  # Says which operation it was, in NumPy's words.
+            plain()(*leaves)  # Says which operation it was, in NumPy's words.
             raise
         if not weak:
             return outs
@@ -110,7 +110,7 @@ def compiles(jaxpr: Jaxpr) -> bool:
     avals += [atom.aval for atom in jaxpr.outvars]
     return (
         all(aval.dtype.kind in "biuf" for aval in avals)
-        and all(isinstance(x, np.ndarray) for x in jaxpr.consts)
+        and all(isinstance(x, np.ndarray) and x.dtype.isnative for x in jaxpr.consts)
         and not any(isinstance(eqn.primitive.lower, NoRule) for eqn in jaxpr.eqns)
         and all(compiles(inner) for eqn in jaxpr.eqns for inner in nested(eqn.params))
     )

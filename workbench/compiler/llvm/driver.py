@@ -2,18 +2,20 @@
 
 The pipeline: simplify, fuse, plan memory, write one LLVM module, optimise and link it.  The
 module holds a function for each kernel and one, the *step*, that calls them in order.  A call
-fills a table of pointers and runs the step; nothing is allocated but the outputs.
+fills a table of pointers and runs the step; nothing is allocated but the outputs.  Who has
+checked the arrays already may *start* the step from a list of them, and machine code fills
+the table.
 """
 
 from __future__ import annotations
 
 import ctypes
-import threading
+import sys
 import threading
 import time
 from bisect import bisect_left
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -66,12 +68,70 @@ def optimise(module: llvm.ModuleRef, target: llvm.TargetMachine) -> None:
             llvm.set_option("workbench", "-jump-threading-threshold=6")
 
 
+WORD = ctypes.sizeof(ctypes.c_size_t)
+HEAD = object.__basicsize__
+"""Bytes of what every Python object begins with; an array's pointer to its elements follows."""
+ITEMS = HEAD + WORD
+"""Where a list has its pointer to its items: after the head and its length."""
+
+
+def _layout_known() -> bool:
+    """Return whether arrays and lists lie in memory as NumPy's and CPython's headers say."""
+    if sys.implementation.name != "cpython" or list.__basicsize__ != ITEMS + 2 * WORD:
+        return False
+    word, x = ctypes.c_size_t.from_address, np.empty(1)
+    kept = [x]
+    item = word(word(id(kept) + ITEMS).value).value
+    return item == id(x) and word(id(x) + HEAD).value == x.ctypes.data
+
+
+LAYOUT_KNOWN = _layout_known()
+
+
 def address(x: Array) -> int:
-    """Return where an array lies: the quick way, where that works."""
-    try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(x))  # type: ignore[arg-type]
-    except (TypeError, ValueError):  # It is read-only, or empty.
-        return int(x.ctypes.data)
+    """Return where the elements of an array lie: the quick way, where that works."""
+    if LAYOUT_KNOWN:
+        return ctypes.c_size_t.from_address(id(x) + HEAD).value
+    return int(x.ctypes.data)
+
+
+ENTRY = f"""
+define i32 @enter(ptr %arrays, ptr %step, ptr %arena, i64 %count) {{
+begin:
+  %table = alloca ptr, i64 %count
+  %where = getelementptr i8, ptr %arrays, i64 {ITEMS}
+  %items = load ptr, ptr %where
+  %none = icmp eq i64 %count, 0
+  br i1 %none, label %run, label %fetch
+fetch:
+  %i = phi i64 [0, %begin], [%next, %fetch]
+  %item = getelementptr ptr, ptr %items, i64 %i
+  %array = load ptr, ptr %item
+  %place = getelementptr i8, ptr %array, i64 {HEAD}
+  %data = load ptr, ptr %place
+  %entry = getelementptr ptr, ptr %table, i64 %i
+  store ptr %data, ptr %entry
+  %next = add i64 %i, 1
+  %done = icmp eq i64 %next, %count
+  br i1 %done, label %run, label %fetch
+run:
+  %code = call i32 %step(ptr %table, ptr %arena)
+  ret i32 %code
+}}
+"""
+"""Runs any step on a list's ``count`` arrays: what Python would take longest to do."""
+
+
+@cache
+def _entry() -> tuple[Any, llvm.ExecutionEngine]:
+    """Return :data:`ENTRY` as a function, made once, and the engine that holds its code."""
+    target = machine()
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(ENTRY), target)
+    engine.finalize_object()
+    kind = ctypes.PYFUNCTYPE(
+        ctypes.c_int32, ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t
+    )
+    return kind(engine.get_function_address("enter")), engine
 
 
 class Executable:
@@ -135,9 +195,9 @@ class Executable:
     def _prepare(self) -> None:
         """Take the memory that all calls use, and note what each must do."""
         inputs, outputs, donate = self.program.inputs, self.program.outputs, self.program.donate
-        self._call = ctypes.PYFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p)(
-            self._engine.get_function_address(self._step.function.name)
-        )
+        self._code = self._engine.get_function_address(self._step.function.name)
+        self._call = ctypes.PYFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p)(self._code)
+        self._enter = _entry()[0]
         self._memory = np.empty(self._step.arena_bytes + ALIGNMENT, np.uint8)
         self._arena = -(-self._memory.ctypes.data // ALIGNMENT) * ALIGNMENT
         self._table = (ctypes.c_size_t * max(1, len(inputs) + len(outputs)))()
@@ -208,6 +268,29 @@ class Executable:
                 if j in self._copied:
                     arrays[j][...] = self._given[j]
             return tuple(results)
+
+    @property
+    def startable(self) -> bool:
+        """Whether :meth:`start` may be used: nothing is donated, objects lie as expected."""
+        return LAYOUT_KNOWN and not self._donate
+
+    def start(self, arrays: list[Array]) -> int:
+        """Run the program on arrays that the caller vouches for; nothing is checked.
+
+        Parameters
+        ----------
+        arrays : list of ndarray
+            The inputs and then the outputs, to be written: all C-contiguous, aligned and of
+            the program's types, the outputs without memory in common with anything.
+
+        Returns
+        -------
+        int
+            0, or another number if the program failed.  A call then says why.
+        """
+        with self._lock:
+            code: int = self._enter(arrays, self._code, self._arena, len(arrays))
+        return code
 
     def _bind(self, i: int, x: Any) -> None:
         """Let the program read (and, if donated, write) an array that it has not seen."""

@@ -214,8 +214,8 @@ atleast_2d = _at_least(2, lambda ndim: tuple(range(2 - ndim)))
 atleast_3d = _at_least(3, lambda ndim: ((0, 1, 2), (0, 2), (2,))[ndim])
 
 
-def concatenate(arrays: Sequence[Value], axis: int = 0) -> Value:
-    """Return arrays joined along an existing axis.
+def concatenate(arrays: Sequence[Value], axis: int | None = 0) -> Value:
+    """Return arrays joined along an existing axis; flat, one after another, along None.
 
     Raises
     ------
@@ -223,6 +223,8 @@ def concatenate(arrays: Sequence[Value], axis: int = 0) -> Value:
         If there is none, or they differ along another axis.
     """
     xs = [as_array("concatenate", x) for x in promote("concatenate", *_some("concatenate", arrays))]
+    if axis is None:
+        return _concatenate(*map(ravel, xs), axis=0)
     return _concatenate(*xs, axis=check_axis("concatenate", axis, len(xs[0].shape)))
 
 

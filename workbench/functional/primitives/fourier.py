@@ -70,11 +70,11 @@ def _zero(x: Value) -> Value:
 
 
 real: Primitive = _declare(
-    "real", np.real, REAL, lambda x: (x.shape, REAL[x.dtype]),
+    "real", lambda x: x.real.copy(), REAL, lambda x: (x.shape, REAL[x.dtype]),
     transpose=lambda g, x: (complex_(g, _zero(g)),),
 )  # fmt: skip
 imag: Primitive = _declare(
-    "imag", np.imag, REAL, lambda x: (x.shape, REAL[x.dtype]),
+    "imag", lambda x: x.imag.copy(), REAL, lambda x: (x.shape, REAL[x.dtype]),
     transpose=lambda g, x: (complex_(_zero(g), negative(g)),),
 )  # fmt: skip
 conj: Primitive = _declare(

@@ -68,7 +68,7 @@ def _pad_lower(b: Builder, x: Any, index: Index, shape: tuple[int, ...]) -> Any:
     starts, sizes, steps = _start_size_step(index, shape)
     if not all(sizes):
         return b.broadcast(b.constant(0, x.dtype), shape)
-    if min(steps) < 0:  # Turn x around first; then its steps go up.
+    if min(steps, default=1) < 0:  # Turn x around first; then its steps go up.
         turned = [(n - 1 if s < 0 else 0, n, -1 if s < 0 else 1)
                   for n, s in zip(sizes, steps, strict=True)]  # fmt: skip
         x = b.slice(x, *zip(*turned, strict=True))
