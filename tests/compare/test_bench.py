@@ -92,6 +92,37 @@ def test_a_workload_that_is_no_case_trains(training):
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-6)
 
 
+def sides(workload):
+    """Return the engines and the installed peers of a workload."""
+    pairings = workloads.WORKLOADS[workload].pairings
+    names = dict.fromkeys(name for pair in pairings for name in (pair.engine, pair.peer))
+    return [name for name in names if name not in peers.PEERS or not peers.PEERS[name].missing()]
+
+
+def test_all_sides_of_char_rnn_train_alike():
+    assert {"symbolic", "dynamic", "functional"} <= set(sides("char-rnn"))
+    losses = []
+    for run in map(workloads.CHAR_RNN, sides("char-rnn")):
+        losses.append([float(run(1)) for _ in range(3)])
+    assert len(set(losses[0])) == 3
+    np.testing.assert_allclose(losses, [losses[0]] * len(losses), rtol=1e-5)
+
+
+def test_all_sides_of_hvp_make_the_same_product():
+    def product(side):
+        return np.concatenate([np.ravel(np.asarray(part)) for part in workloads.hvp(side)(2)])
+
+    assert {"symbolic", "dynamic", "functional"} <= set(sides("hvp"))
+    expected = product("functional")
+    for side in sides("hvp"):
+        np.testing.assert_allclose(product(side), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_dispatch_calls_a_compiled_function_that_returns_its_argument():
+    for side in sides("dispatch"):
+        np.testing.assert_array_equal(workloads.dispatch(side)(3), np.linspace(0, 1, 10, dtype="f"))
+
+
 def test_trees_train_alike_in_every_order_of_batching():
     losses = [
         float(workloads.trees(name)(2)) for name in ("agenda", "depth", "unbatched", "padding")

@@ -2,13 +2,16 @@
 
 import dataclasses
 import importlib.util
+import re
 
 import numpy as np
 import pytest
+from scipy.sparse.linalg import LinearOperator, eigsh
 
-from workbench import compare, datasets
+from workbench import compare, datasets, functional
 from workbench.compare import cases, runner
 from workbench.compare.programs.trees import dynamic as trees_dynamic
+from workbench.compare.programs.trees import functional as trees_functional
 from workbench.compare.programs.trees import shapes
 from workbench.compare.programs.trees import symbolic as trees_static
 from workbench.errors import DeviceError, DtypeError, NotFiniteError, OptionError, UnknownNameError
@@ -20,7 +23,8 @@ PROMISED = (
 
 
 TREES = "expression-trees"
-STEPS = {"char-rnn": 8, TREES: 3}  # Their steps are slow; those of the others, 40.
+PER_SAMPLE, HESSIAN = "per-sample-gradients", "hessian-vector"
+STEPS = {"char-rnn": 8, TREES: 3, PER_SAMPLE: 10}  # Their steps are slow; of the others, 40.
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -42,10 +46,8 @@ def test_the_eras_agree(name, dtype):
     assert min(row["step_ratio"] for row in result.rows) == 1
 
 
-def test_the_first_four_cases_run_in_every_era():
-    assert [case.eras == compare.ERAS for case in compare.CASES.values()] == 4 * [True] + 2 * [
-        False
-    ]
+def test_all_cases_but_the_trees_run_in_every_era():
+    assert [name for name, case in compare.CASES.items() if case.eras != compare.ERAS] == [TREES]
 
 
 @pytest.mark.parametrize("case", compare.CASES.values(), ids=lambda case: case.name)
@@ -60,7 +62,7 @@ def test_an_era_has_a_program_or_a_reason(case):
 @pytest.mark.parametrize(
     ("name", "least"),
     [("digits-mlp", 0.95), ("logistic", 0.93), ("mnist-mlp", 0.91), ("digits-cnn", 0.93),
-     ("char-rnn", 0.37), ("expression-trees", 0.87)],
+     ("char-rnn", 0.37), ("expression-trees", 0.87), (PER_SAMPLE, 0.94), (HESSIAN, 0.93)],
 )  # fmt: skip
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_whole_run_learns_and_still_agrees(name, least, dtype):
@@ -187,10 +189,10 @@ def numbers(note):
 
 def test_notes_name_absent_eras_and_what_guessing_does():
     notes = compare.run(TREES, ["dynamic"], steps=1).notes
-    assert [note.split()[0] for note in notes] == ["manual", "functional", "Guessing", "dynamic:"]
-    assert "functional is not available for this case: needs scan" in notes[1]
-    assert "51.20% right" in notes[2]
-    after, before = numbers(notes[3])[:2]  # What batching saves.
+    assert [note.split()[0] for note in notes] == ["manual", "Guessing", "dynamic:"]
+    assert "manual is not available for this case: its layers go back in one order" in notes[0]
+    assert "51.20% right" in notes[1]
+    after, before = numbers(notes[2])[:2]  # What batching saves.
     assert 10 * after < before
     assert compare.run("logistic", ["manual"], steps=1).notes == []
 
@@ -205,6 +207,100 @@ def test_notes_of_the_static_graph_count_padding_and_shapes():
     longest, needed = max(tree.leaves for tree in trees) - 1, sum(tree.leaves - 1 for tree in trees)
     assert numbers(padding) == [5 * longest, 5 * longest - needed]
     assert numbers(a_graph_a_shape)[:3] == [5, len({bare(tree) for tree in trees}), 3]
+
+
+def notes_of(name, era, dtype="float64"):
+    case = compare.case(name)
+    program = runner.program(case, era)
+    x, y = next(iter(case.batches(case.data(dtype), 1)))
+    return list(program.notes(program.Network(case.weights(dtype), case.learning_rate), x, y))
+
+
+def test_functional_trees_say_what_one_more_size_takes():
+    (note,) = notes_of(TREES, "functional", "float32")
+    assert note.startswith("jit compiles the loop once for each size of the largest tree")
+
+
+COST = r": a step takes [\d.]+ (us|ms|s), [\d.e+]+ times one of SGD \([\d.]+ (us|ms|s)\)"
+
+
+@pytest.mark.parametrize(
+    ("name", "era", "words"),
+    [(PER_SAMPLE, "manual", "by a rule that holds for affine layers alone"),
+     (PER_SAMPLE, "symbolic", "in a compiled loop that differentiates each"),
+     (PER_SAMPLE, "dynamic", "a Python loop of 32 backward passes, one an example"),
+     (PER_SAMPLE, "functional", "vmap of the gradient of one example makes all 32 at once"),
+     (HESSIAN, "manual", "the program a second time, differentiated line by line"),
+     (HESSIAN, "symbolic", "H u is the gradient of g . u, one graph"),
+     (HESSIAN, "dynamic", "backward through backward, which has to be recorded (create_graph)"),
+     (HESSIAN, "functional", "H u is jvp of grad")],
+)  # fmt: skip
+def test_every_era_says_how_it_does_it_and_at_what_cost(name, era, words):
+    note = notes_of(name, era)[-1]
+    assert words + ":" in note
+    assert re.search(COST, note)
+
+
+def per_sample_gradients(case, dtype="float64"):
+    """Return the gradients of the first batch, one example a row (N, P), by era 4."""
+    x, y = next(iter(case.batches(case.data(dtype), 1)))
+    one = runner.program(case, "functional").loss
+    each = functional.vmap(functional.grad(one), in_axes=(None, 0, 0))(case.weights(dtype), x, y)
+    return np.concatenate([np.asarray(g).reshape(len(x), -1) for g in each], axis=1)
+
+
+def test_clipping_cuts_long_gradients_only():
+    case = compare.case(PER_SAMPLE)
+    rows = per_sample_gradients(case)
+    norms = np.sqrt((rows * rows).sum(axis=1))
+    x, y = next(iter(case.batches(case.data("float64"), 1)))
+    np.testing.assert_allclose(case.norms(case.weights("float64"), x, y), norms, rtol=1e-12)
+    long = norms > case.CLIP
+    assert 0 < long.sum() < len(long)
+    cut = np.where(long[:, None], case.CLIP * rows / norms[:, None], rows).mean(axis=0)
+    for era in compare.ERAS:
+        program = runner.program(case, era)
+        assert program.CLIP == case.CLIP
+        network = program.Network(case.weights("float64"), case.learning_rate)
+        made = np.concatenate([np.ravel(g) for g in program.gradients(network, x, y)])
+        np.testing.assert_allclose(made, cut, rtol=1e-9, atol=1e-12)
+    counted = notes_of(PER_SAMPLE, "manual")[0]
+    assert f"norms from {norms.min():.2f} to {norms.max():.2f}, and {long.sum()} are" in counted
+
+
+def test_the_largest_eigenvalue_is_that_of_the_whole_hessian():
+    case = compare.case(HESSIAN)
+    x, y = next(iter(case.batches(case.data("float64"), 1)))
+    weights, program = case.weights("float64"), runner.program(case, "functional")
+    sizes = np.cumsum([w.size for w in weights])[:-1]
+
+    def gradient(flat):
+        parts = np.split(flat, sizes)
+        changed = [part.reshape(w.shape) for part, w in zip(parts, weights, strict=True)]
+        g = functional.grad(program.loss)(changed, x, y)
+        return np.concatenate([np.ravel(a) for a in g])
+
+    # Lanczos on differences of gradients: no second derivative of ours has a part in it.
+    start = np.concatenate([w.ravel() for w in weights])
+    product = LinearOperator((start.size, start.size), dtype="float64", matvec=lambda v: (
+        gradient(start + 1e-5 * v.ravel()) - gradient(start - 1e-5 * v.ravel())) / 2e-5)  # fmt: skip
+    (largest,) = eigsh(product, k=1, return_eigenvectors=False, tol=1e-8)
+    noted = notes_of(HESSIAN, "functional")[0]
+    assert noted.startswith("the largest eigenvalue of the first batch, at the first weights, is ")
+    assert float(noted.split(" is ")[1].split()[0]) == pytest.approx(largest, rel=5e-3)
+
+
+def test_a_wrong_second_derivative_is_found_out(monkeypatch):
+    program = runner.program(compare.case(HESSIAN), "manual")
+    right = program.Network.curvature
+
+    def without_the_bend_of_tanh(network, x, saved, u):
+        h, logits, g, gh = saved
+        return right(network, x, (h, logits, g, 0 * gh), u)
+
+    monkeypatch.setattr(program.Network, "curvature", without_the_bend_of_tanh)
+    result = compare.run(HESSIAN, ["manual"], steps=1)
+    assert "manual: gradient of w1 differs from the numeric check" in result.disagreements[0]
 
 
 def bare(tree):
@@ -237,7 +333,8 @@ def test_trees_train_alike_with_padding_and_with_a_graph_for_each_shape():
     leaf = datasets.Tree.leaf(0.5)
     held_out = [*batches[0][0], leaf]  # One has no operation at all.
     made = []
-    for network in (shapes.Network, trees_static.Network, trees_dynamic.Network):
+    programs = (shapes, trees_static, trees_dynamic, trees_functional)
+    for network in (program.Network for program in programs):
         network = network(case.weights("float64"), case.learning_rate)
         made.append((train(network, batches), network.predict(held_out), network.predict([leaf])))
     assert len(set(made[0][0])) == 3

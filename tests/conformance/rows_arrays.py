@@ -1,4 +1,4 @@
-"""Rows of the array operations of ``symbolic`` and ``dynamic``."""
+"""Rows of the array operations of the eras."""
 
 import functools
 
@@ -7,10 +7,11 @@ import scipy.special
 import table
 from table import AXES, CONDITION, STEP, away_from_zero, between, distinct, normal
 
-BOTH = ("symbolic", "dynamic")
-op = functools.partial(table.op, eras=BOTH)
-variants = functools.partial(table.variants, eras=BOTH)
-TAPED = {"eras": ("dynamic",)}  # What a static graph cannot express, or does not have.
+op, variants = table.op, table.variants
+# What functional.numpy does not have: NumPy does not have it either.
+OLDER = {"eras": ("symbolic", "dynamic")}
+TAPED = {"eras": ("dynamic",)}
+EAGER = {"eras": ("dynamic", "functional")}  # What a static graph cannot express, or does not have.
 
 DISCRETE = "it takes integers or truth values"
 INDEX = "it is an index: it does not change when x changes a little"
@@ -28,19 +29,20 @@ def joining(name, sample, reference=None, **options):
 
 for name in ("arctan", "sinh", "cosh", "arcsinh", "exp2", "deg2rad", "rad2deg"):
     op(name, normal((3, 4)))
-op("sinc", normal((3, 4)), **TAPED)
+op("sinc", normal((3, 4)), **EAGER)
 for name in ("log2", "log10", "reciprocal", "cbrt"):
     op(name, between(0.3, 3, (3, 4)))
 for name in ("tan", "arcsin", "arccos", "arctanh"):
     op(name, between(-0.9, 0.9, (3, 4)))
 op("arccosh", between(1.3, 3, (3, 4)))
 for name in ("erf", "erfc", "ndtr"):
-    op(name, between(-5.5, 5.5, (5, 4)), getattr(scipy.special, name))
-    op(name, normal(()), getattr(scipy.special, name), label="zero-dimensional")
+    eras = OLDER if name == "ndtr" else {}
+    op(name, between(-5.5, 5.5, (5, 4)), getattr(scipy.special, name), **eras)
+    op(name, normal(()), getattr(scipy.special, name), label="zero-dimensional", **eras)
 op("logit", between(0.1, 0.9, (3, 4)), scipy.special.logit)
-op("xlogy", between(0.3, 3, (3, 1), (4,)), scipy.special.xlogy)
+op("xlogy", between(0.3, 3, (3, 1), (4,)), scipy.special.xlogy, **OLDER)
 op("sinc", lambda rng: [np.array([0.0, 1e-9, -1e-4, 0.2, 0.31, 0.33, 1.0, 7.3])], label="near-zero",
-   **TAPED)  # fmt: skip
+   **EAGER)  # fmt: skip
 op("hypot", normal((3, 1), (4,)))
 op("arctan2", away_from_zero((3, 1), (4,)))
 op("logaddexp", normal((3, 1), (4,)))
@@ -48,10 +50,12 @@ op("logaddexp", normal((0, 3), ()), label="empty")
 REMAINDERS = np.array([[2.3], [-1.7], [5.3]]), np.array([0.7, -1.3, 2.2, -0.9])
 op("mod", lambda rng: list(REMAINDERS))
 op("fmod", lambda rng: list(REMAINDERS))
-op("lerp", normal((3, 4), (4,), (3, 1)), lambda x, y, w: x + w * (y - x))
-variants("clip", away_from_zero((3, 4)), {
-    "both": {"low": -0.1, "high": 0.2}, "low": {"low": 0.1}, "high": {"high": -0.1},
-}, lambda x, low=None, high=None: np.clip(x, low, high))  # fmt: skip
+op("lerp", normal((3, 4), (4,), (3, 1)), lambda x, y, w: x + w * (y - x),
+   **OLDER)  # fmt: skip
+for label, limits in {"both": (-0.1, 0.2), "low": (0.1, None), "high": (None, -0.1)}.items():
+    # The eras have names of their own for the limits.
+    op("clip", away_from_zero((3, 4)), lambda x, limits=limits: np.clip(x, *limits),
+       lambda ops, x, limits=limits: ops.clip(x, *limits), label=label)  # fmt: skip
 op("clip", lambda rng: [rng.permutation(12).reshape(3, 4) * 0.3 + 0.05, np.arange(4) + 0.1, np.array(2.2)],
    label="arrays")  # fmt: skip
 variants("nan_to_num", normal((3, 4)), {"finite": {}})
@@ -81,28 +85,32 @@ def tanh_gelu(x, approximate):
     return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
 
-variants("softplus", normal((3, 4)), {"plain": {}, "sharp": {"beta": 3.0}},
-         lambda x, beta=1: softplus(beta * x) / beta)  # fmt: skip
+op("softplus", normal((3, 4)), softplus, label="plain")
+variants("softplus", normal((3, 4)), {"sharp": {"beta": 3.0}},
+         lambda x, beta: softplus(beta * x) / beta, **OLDER)  # fmt: skip
 variants("leaky_relu", away_from_zero((3, 4)), {"plain": {}, "steep": {"slope": 0.2}},
          lambda x, slope=0.01: np.where(x > 0, x, slope * x))  # fmt: skip
 variants("elu", away_from_zero((3, 4)), {"plain": {}, "deep": {"alpha": 1.7}}, elu)
 variants("celu", away_from_zero((3, 4)), {"plain": {}, "deep": {"alpha": 1.7}},
-         lambda x, alpha=1.0: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / alpha)))  # fmt: skip
-op("selu", away_from_zero((3, 4)), lambda x: 1.0507009873554805 * elu(x, 1.6732632423543772))
+         lambda x, alpha=1.0: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / alpha)),
+         **OLDER)  # fmt: skip
+op("selu", away_from_zero((3, 4)), lambda x: 1.0507009873554805 * elu(x, 1.6732632423543772),
+   **OLDER)  # fmt: skip
 op("gelu", between(-6, 6, (3, 4)), lambda x: x * scipy.special.ndtr(x))
 variants("gelu", normal((3, 4)), {"tanh": {"approximate": True}}, tanh_gelu)
 op("silu", normal((3, 4)), lambda x: x * sigmoid(x))
-op("mish", normal((3, 4)), lambda x: x * np.tanh(softplus(x)))
+op("mish", normal((3, 4)), lambda x: x * np.tanh(softplus(x)), **OLDER)
 op("log_sigmoid", normal((3, 4)), scipy.special.log_expit)
-op("softsign", away_from_zero((3, 4)), lambda x: x / (1 + abs(x)))
-op("relu6", lambda rng: [rng.permutation(12) * 0.9 - 2.2], lambda x: np.clip(x, 0, 6))
+op("softsign", away_from_zero((3, 4)), lambda x: x / (1 + abs(x)), **OLDER)
+op("relu6", lambda rng: [rng.permutation(12) * 0.9 - 2.2], lambda x: np.clip(x, 0, 6),
+   **OLDER)  # fmt: skip
 variants("hard_tanh", lambda rng: [rng.permutation(12) * 0.3 - 1.85],
          {"plain": {}, "narrow": {"low": -0.2, "high": 0.3}},
-         lambda x, low=-1, high=1: np.clip(x, low, high))  # fmt: skip
+         lambda x, low=-1, high=1: np.clip(x, low, high), **OLDER)  # fmt: skip
 op("hard_sigmoid", lambda rng: [rng.permutation(12) * 0.7 - 4.1],
-   lambda x: np.clip(x + 3, 0, 6) / 6)  # fmt: skip
+   lambda x: np.clip(x + 3, 0, 6) / 6, **OLDER)  # fmt: skip
 op("hard_swish", lambda rng: [rng.permutation(12) * 0.7 - 4.1],
-   lambda x: x * np.clip(x + 3, 0, 6) / 6)  # fmt: skip
+   lambda x: x * np.clip(x + 3, 0, 6) / 6, **OLDER)  # fmt: skip
 
 # --- reductions and scans ------------------------------------------------------------
 
@@ -150,7 +158,8 @@ variants("cummin", distinct((2, 5)), {"columns": {"axis": 0}}, np.minimum.accumu
          **TAPED)  # fmt: skip
 variants("diff", normal((3, 4)), {"last": {}, "twice": {"n": 2, "axis": 0}})
 variants("trace", normal((3, 4)), {"main": {}, "above": {"offset": 2}})
-variants("softmin", normal((3, 4)), {"rows": {}}, lambda x: scipy.special.softmax(-x, axis=-1))
+variants("softmin", normal((3, 4)), {"rows": {}}, lambda x: scipy.special.softmax(-x, axis=-1),
+         **OLDER)  # fmt: skip
 variants("argmin", distinct((3, 4)), {"flat": {}, "rows": {"axis": 1}}, no_gradient=INDEX)
 for name in ("all", "any", "count_nonzero"):
     variants(name, lambda rng: [rng.integers(0, 2, (3, 4))], {"flat": {}, "axis": {"axis": 1}},
@@ -174,7 +183,7 @@ variants("moveaxis", normal((2, 3, 4)), {"one": {"source": 0, "destination": -1}
          "two": {"source": (2, 0), "destination": (0, 1)}})  # fmt: skip
 op("ravel", normal((2, 3)))
 variants("flatten", normal((2, 3, 4)), {"all": {}, "batch": {"start": 1}},
-         lambda x, start=0: x.reshape((*x.shape[:start], -1)))  # fmt: skip
+         lambda x, start=0: x.reshape((*x.shape[:start], -1)), **OLDER)  # fmt: skip
 op("atleast_1d", normal(()))
 op("atleast_2d", normal((3,)))
 variants("flip", normal((2, 3)), {"all": {}, "one": {"axis": -1}, "two": {"axis": (0, 1)}})
@@ -218,7 +227,7 @@ INDICES = {
 for label, index in INDICES.items():
     op("getitem", normal((3, 4)), lambda x, index=index: x[index],
        lambda ops, x, index=index: x[index], label=label,
-       eras=TAPED["eras"] if "mask" in label else BOTH)  # fmt: skip
+       **(EAGER if "mask" in label else {}))  # fmt: skip
 
 
 def added(x, v, index=(ROWS,)):
@@ -246,14 +255,15 @@ def along(function):
 
 variants("take", normal((3, 4)), {"flat": {"indices": ROWS}, "rows": {"indices": ROWS, "axis": 0},
          "columns": {"indices": ROWS, "axis": -1}, "one": {"indices": 1, "axis": 1},
-         "none": {"indices": [], "axis": 1}})  # fmt: skip
+         "none": {"indices": np.array([], int), "axis": 1}})  # fmt: skip
 op("compress", normal((3, 4)), lambda x: np.compress(MASK, x, 1),
-   lambda ops, x: ops.compress(MASK, x, 1), **TAPED)  # fmt: skip
-op("index_add", normal((3, 4), (4,)), added, lambda ops, x, v: ops.index_add(x, ROWS, v))
+   lambda ops, x: ops.compress(MASK, x, 1), **EAGER)  # fmt: skip
+op("index_add", normal((3, 4), (4,)), added, lambda ops, x, v: ops.index_add(x, ROWS, v),
+   **OLDER)  # fmt: skip
 op("index_update", normal((3, 4), (1,)), updated,
    lambda ops, x, v: ops.index_update(x, CONDITION, v), **TAPED)  # fmt: skip
 op("masked_fill", normal((3, 4)), lambda x: np.where(CONDITION, x.dtype.type(0.3), x),
-   lambda ops, x: ops.masked_fill(x, CONDITION, 0.3))  # fmt: skip
+   lambda ops, x: ops.masked_fill(x, CONDITION, 0.3), **OLDER)  # fmt: skip
 variants("take_along_axis", normal((2, 3)), {"last": {"indices": ROWS, "axis": 1},
          "first": {"indices": np.array([[1, -1, 0]]), "axis": 0},
          "broadcast": {"indices": np.array([[1, 1]]), "axis": -1}})  # fmt: skip
@@ -262,13 +272,14 @@ op("put_along_axis", normal((2, 4), (2, 2)),
    lambda ops, x, v: ops.put_along_axis(x, ROWS[:, 1:], v, 1))  # fmt: skip
 op("scatter_add", normal((2, 4), (2, 3)),
    along(lambda y, v: np.add.at(y, (np.array([[0], [1]]), ROWS), v)),
-   lambda ops, x, v: ops.scatter_add(x, ROWS, v, 1))  # fmt: skip
+   lambda ops, x, v: ops.scatter_add(x, ROWS, v, 1), **OLDER)  # fmt: skip
 op("argwhere", normal((3, 4)), lambda x: np.argwhere(x > 0),
-   lambda ops, x: ops.argwhere(x > 0), no_gradient=INDEX, **TAPED)  # fmt: skip
+   lambda ops, x: ops.argwhere(x > 0), no_gradient=INDEX, **EAGER)  # fmt: skip
 op("nonzero", normal((3, 4)), lambda x: np.nonzero(x > 0)[1],
-   lambda ops, x: ops.nonzero(x > 0)[1], no_gradient=INDEX, **TAPED)  # fmt: skip
+   lambda ops, x: ops.nonzero(x > 0)[1], no_gradient=INDEX, **EAGER)  # fmt: skip
 variants("sort", distinct((2, 5)), {"last": {}, "first": {"axis": 0}, "flat": {"axis": None}})
 variants("argsort", distinct((2, 5)), {"last": {}, "flat": {"axis": None}}, no_gradient=INDEX)
-op("topk", distinct((5, 2)), lambda x: -np.sort(-x, 0)[:3], lambda ops, x: ops.topk(x, 3, 0)[0])
+op("topk", distinct((5, 2)), lambda x: -np.sort(-x, 0)[:3], lambda ops, x: ops.topk(x, 3, 0)[0],
+   **OLDER)  # fmt: skip
 op("searchsorted", lambda rng: [np.arange(4.0), rng.uniform(0, 4, (2, 3))], no_gradient=INDEX,
-   **TAPED)  # fmt: skip
+   **EAGER)  # fmt: skip

@@ -4,8 +4,9 @@ import numpy as np
 import scipy.signal
 from table import distinct, normal, op, reference_pool, variants
 
-ERA = {"eras": ("symbolic", "dynamic")}
-TAPED = {"eras": ("dynamic",)}
+# functional.numpy has NumPy's functions and plain images; layers build on them.
+OLDER = {"eras": ("symbolic", "dynamic")}
+EAGER = {"eras": ("dynamic", "functional")}
 
 
 # --- products ---------------------------------------------------------------------
@@ -31,7 +32,6 @@ for label, (subscripts, *shapes) in EINSUMS.items():
         lambda *x, subscripts=subscripts: np.einsum(subscripts, *x),
         lambda ops, *x, subscripts=subscripts: ops.einsum(subscripts, *x),
         label=label,
-        **ERA,
     )
 variants(
     "tensordot",
@@ -41,17 +41,16 @@ variants(
         "pairs": {"axes": ((1, -1), (1, 0))},
         "none": {"axes": 0},
     },
-    **ERA,
 )
-op("dot", normal((2, 3), (3,)), **ERA)
-op("dot", normal((2, 3), (2, 3, 2)), label="many-axes", **ERA)
-op("dot", normal((), (2, 3)), label="zero-dimensional", **ERA)
-op("inner", normal((2, 3), (2, 2, 3)), **ERA)
-op("inner", normal((3,), (3,)), label="vectors", **ERA)
-op("vdot", normal((2, 3), (2, 3)), **ERA)
-op("kron", normal((2, 1), (2, 3, 2)), **TAPED)
-op("cross", normal((2, 1, 3), (4, 3)), **TAPED)
-variants("cross", normal((3, 2), (3, 2)), {"axis": {"axis": 0}}, **TAPED)
+op("dot", normal((2, 3), (3,)))
+op("dot", normal((2, 3), (2, 3, 2)), label="many-axes")
+op("dot", normal((), (2, 3)), label="zero-dimensional")
+op("inner", normal((2, 3), (2, 2, 3)))
+op("inner", normal((3,), (3,)), label="vectors")
+op("vdot", normal((2, 3), (2, 3)))
+op("kron", normal((2, 1), (2, 3, 2)), **EAGER)
+op("cross", normal((2, 1, 3), (4, 3)), **EAGER)
+variants("cross", normal((3, 2), (3, 2)), {"axis": {"axis": 0}}, **EAGER)
 
 # --- convolution: the loops of the definition, over windows and groups --------------
 
@@ -110,18 +109,20 @@ def reference_transposed(x, w, b=None, stride=1, padding=0, dilation=1, groups=1
 
 ALL = {"stride": (2, 1), "padding": (1, 2), "dilation": (1, 2), "groups": 2}
 LINE = {"stride": 2, "padding": 1, "dilation": 2}
-variants("conv2d", normal((2, 4, 4, 4), (2, 2, 3, 2), (2,)), {"groups": ALL}, reference_conv, **ERA)
-variants("conv2d", normal((1, 2, 3, 3), (2, 2, 1, 1)), {"axes-of-one": {}}, reference_conv, **ERA)
-variants("conv2d", normal((0, 2, 3, 3), (2, 2, 2, 2), (2,)), {"empty": {}}, reference_conv, **ERA)
+variants(
+    "conv2d", normal((2, 4, 4, 4), (2, 2, 3, 2), (2,)), {"groups": ALL}, reference_conv, **OLDER
+)
+variants("conv2d", normal((1, 2, 3, 3), (2, 2, 1, 1)), {"axes-of-one": {}}, reference_conv)
+variants("conv2d", normal((0, 2, 3, 3), (2, 2, 2, 2), (2,)), {"empty": {}}, reference_conv)
 op("conv1d", normal((1, 1, 7), (1, 1, 3)), lambda x, w:
-   scipy.signal.correlate(x[0, 0], w[0, 0], "valid")[None, None], **ERA)  # fmt: skip
-variants("conv1d", normal((2, 2, 6), (3, 2, 2), (3,)), {"all": LINE}, reference_conv, **ERA)
+   scipy.signal.correlate(x[0, 0], w[0, 0], "valid")[None, None], **OLDER)  # fmt: skip
+variants("conv1d", normal((2, 2, 6), (3, 2, 2), (3,)), {"all": LINE}, reference_conv, **OLDER)
 op("conv_transpose1d", normal((1, 1, 4), (1, 1, 3)), lambda x, w:
-   scipy.signal.convolve(x[0, 0], w[0, 0])[None, None], **ERA)  # fmt: skip
+   scipy.signal.convolve(x[0, 0], w[0, 0])[None, None], **OLDER)  # fmt: skip
 variants("conv_transpose1d", normal((2, 3, 3), (3, 2, 2), (2,)),
-         {"all": LINE | {"output_padding": 1}}, reference_transposed, **ERA)  # fmt: skip
+         {"all": LINE | {"output_padding": 1}}, reference_transposed, **OLDER)  # fmt: skip
 variants("conv_transpose2d", normal((1, 2, 3, 2), (2, 2, 2, 3), (4,)),
-         {"groups": ALL | {"output_padding": (1, 0)}}, reference_transposed, **ERA)  # fmt: skip
+         {"groups": ALL | {"output_padding": (1, 0)}}, reference_transposed, **OLDER)  # fmt: skip
 
 
 # --- pooling ----------------------------------------------------------------------
@@ -145,12 +146,12 @@ def reference_padded_pool(x, size, stride, padding):
 
 
 LINES = {"tiles": {"size": 2}, "overlap": {"size": 3, "stride": 2, "padding": 1}}
-variants("max_pool1d", distinct((2, 2, 7)), LINES, reference_line(np.max), **ERA)
-variants("avg_pool1d", normal((2, 2, 7)), LINES, reference_line(np.mean), **ERA)
+variants("max_pool1d", distinct((2, 2, 7)), LINES, reference_line(np.max), **OLDER)
+variants("avg_pool1d", normal((2, 2, 7)), LINES, reference_line(np.mean), **OLDER)
 variants("max_pool2d", distinct((2, 2, 4, 4)),
          {"padding": {"size": 3, "stride": 2, "padding": (1, 0)}},
-         reference_padded_pool, **ERA)  # fmt: skip
-op("global_avg_pool", normal((2, 3, 2, 4)), lambda x: x.mean(axis=(2, 3)), **ERA)
+         reference_padded_pool)  # fmt: skip
+op("global_avg_pool", normal((2, 3, 2, 4)), lambda x: x.mean(axis=(2, 3)), **OLDER)
 
 # --- normalisations ---------------------------------------------------------------
 
@@ -178,21 +179,21 @@ def reference_evaluation(x, gamma, beta):
 
 
 MOMENTS = np.array([[0.5, -1.0, 0.0], [2.0, 0.5, 1.0]])
-op("standardize", normal((3, 4)), reference_norm(1), lambda ops, x: ops.standardize(x, 1), **ERA)
-op("batch_norm", normal((2, 3, 2, 2), (3,), (3,)), reference_norm((0, 2, 3)), **ERA)
-op("batch_norm", normal((4, 3)), reference_norm(0), label="vectors", **ERA)
+op("standardize", normal((3, 4)), reference_norm(1), lambda ops, x: ops.standardize(x, 1), **OLDER)
+op("batch_norm", normal((2, 3, 2, 2), (3,), (3,)), reference_norm((0, 2, 3)), **OLDER)
+op("batch_norm", normal((4, 3)), reference_norm(0), label="vectors", **OLDER)
 op("batch_norm", normal((2, 3, 2, 2), (3,), (3,)), reference_evaluation,
    lambda ops, x, gamma, beta: ops.batch_norm(x, gamma, beta, *MOMENTS.astype(x.dtype)),
-   label="evaluation", **ERA)  # fmt: skip
-op("layer_norm", normal((2, 3, 4), (4,), (4,)), reference_norm(-1), **ERA)
+   label="evaluation", **OLDER)  # fmt: skip
+op("layer_norm", normal((2, 3, 4), (4,), (4,)), reference_norm(-1), **OLDER)
 variants("layer_norm", normal((2, 3, 4)), {"axes": {"axis": (1, 2)}},
-         lambda x, axis: reference_norm(axis)(x), **ERA)  # fmt: skip
+         lambda x, axis: reference_norm(axis)(x), **OLDER)  # fmt: skip
 op("group_norm", normal((2, 4, 3), (4,), (4,)), reference_norm(2, (2, 2, 6)),
-   lambda ops, x, gamma, beta: ops.group_norm(x, 2, gamma, beta), **ERA)  # fmt: skip
-op("instance_norm", normal((2, 3, 2, 2), (3,), (3,)), reference_norm((2, 3)), **ERA)
+   lambda ops, x, gamma, beta: ops.group_norm(x, 2, gamma, beta), **OLDER)  # fmt: skip
+op("instance_norm", normal((2, 3, 2, 2), (3,), (3,)), reference_norm((2, 3)), **OLDER)
 op("rms_norm", normal((3, 4), (4,)),
-   lambda x, gamma: gamma * x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-6), **ERA)  # fmt: skip
-op("normalize", normal((3, 4)), lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True), **ERA)
+   lambda x, gamma: gamma * x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-6), **OLDER)  # fmt: skip
+op("normalize", normal((3, 4)), lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True), **OLDER)
 
 # --- linear algebra: inputs are made well conditioned, or symmetric, on the way --------
 
@@ -230,19 +231,19 @@ SOLVES = {
     "one": ((1, 1), (1, 1)),
 }
 for label, shapes in SOLVES.items():
-    op("solve", normal(*shapes), *through(regular, "solve"), label=label, **ERA)
+    op("solve", normal(*shapes), *through(regular, "solve"), label=label)
 for name in ("inv", "det"):
-    op(name, normal((3, 3)), *through(regular, name), **ERA)
-    op(name, normal((2, 2, 2)), *through(regular, name), label="batch", **ERA)
+    op(name, normal((3, 3)), *through(regular, name))
+    op(name, normal((2, 2, 2)), *through(regular, name), label="batch")
 op("slogdet", normal((2, 3, 3)), lambda x: np.linalg.slogdet(-regular(x))[1],
-   lambda ops, x: ops.slogdet(-regular(x))[1], **TAPED)  # fmt: skip
-op("cholesky", normal((2, 3, 3)), *through(definite, "cholesky"), **ERA)
+   lambda ops, x: ops.slogdet(-regular(x))[1], **EAGER)  # fmt: skip
+op("cholesky", normal((2, 3, 3)), *through(definite, "cholesky"))
 for shape in ((3, 2), (2, 3)):
-    op("pinv", normal(shape), np.linalg.pinv, label="x".join(map(str, shape)), **TAPED)
+    op("pinv", normal(shape), np.linalg.pinv, label="x".join(map(str, shape)), **EAGER)
 variants("matrix_power", lambda rng: [0.3 * rng.standard_normal((3, 3)) + np.eye(3)],
          {"zero": {"n": 0}, "five": {"n": 5}, "inverse": {"n": -2}},
-         np.linalg.matrix_power, **ERA)  # fmt: skip
-op("eigvalsh", normal((2, 3, 3)), *through(symmetric, "eigvalsh"), **TAPED)
+         np.linalg.matrix_power)  # fmt: skip
+op("eigvalsh", normal((2, 3, 3)), *through(symmetric, "eigvalsh"), **EAGER)
 
 
 def spectrum(x, eigh, exp):
@@ -262,10 +263,10 @@ def thin(x):
 
 
 op("eigh", normal((3, 3)), lambda x: spectrum(x, np.linalg.eigh, np.exp),
-   lambda ops, x: spectrum(x, ops.eigh, ops.exp), **TAPED)  # fmt: skip
-op("svdvals", normal((2, 3, 4)), lambda x: np.linalg.svd(x, compute_uv=False), **TAPED)
+   lambda ops, x: spectrum(x, ops.eigh, ops.exp), **EAGER)  # fmt: skip
+op("svdvals", normal((2, 3, 4)), lambda x: np.linalg.svd(x, compute_uv=False), **EAGER)
 for shape in ((3, 3), (4, 2), (2, 4)):
     for k, part in enumerate(("both", "left", "right")):
         op("svd", normal(shape), lambda x, k=k: pieces(x, thin)[k],
            lambda ops, x, k=k: pieces(x, ops.svd)[k],
-           label=f"{part}-{'x'.join(map(str, shape))}", **TAPED)  # fmt: skip
+           label=f"{part}-{'x'.join(map(str, shape))}", **EAGER)  # fmt: skip

@@ -265,7 +265,7 @@ ROW_NUMBERS = np.array([[2, 0, 2], [3, 3, 1]])
 op("affine", normal((3, 4), (4, 2), (2,)), lambda x, w, b: x @ w + b, **ERA)
 op("affine", normal((3, 4), (4, 2)), lambda x, w: x @ w, label="no-bias", **ERA)
 op("affine", normal((0, 4), (4, 2), (2,)), lambda x, w, b: x @ w + b, label="empty", **ERA)
-op("positive", normal((3, 4)), **TAPED)
+op("positive", normal((3, 4)), eras=("dynamic", "functional"))
 op("dropout", normal((4, 5)), dropped,
    lambda ops, x: ops.dropout(x, 0.4, np.random.default_rng(3)), **TAPED)  # fmt: skip
 op("embedding", normal((4, 3)), lambda w: w[ROW_NUMBERS],

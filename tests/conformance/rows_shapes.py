@@ -8,8 +8,6 @@ import numpy as np
 import scipy.special
 from table import AXES, apart, distinct, normal, op, reference_conv2d, variants
 
-OLDER = {"eras": ("symbolic", "dynamic")}
-
 for name in ("add", "multiply"):
     op(name, normal((33,), (33,)), label="prime")
     op(name, normal((17, 1), (1, 33)), label="prime-broadcast")
@@ -37,9 +35,9 @@ variants("mean", normal((3, 1, 17)), {"one-axis": {"axis": 1}, "prime": {"axis":
 variants("sum", normal((0, 17)), {"of-none": {"axis": 0}, "none": {"axis": 1}})
 variants("max", normal((0, 17)), {"none": {"axis": 1}})
 for name in ("var", "std"):
-    variants(name, normal((5, 17)), {"prime": {"axis": 1}}, **OLDER)
+    variants(name, normal((5, 17)), {"prime": {"axis": 1}})
 for name in ("cumsum", "cumprod"):
-    variants(name, normal((3, 17)), {"prime": {"axis": 1}, "prime-columns": {"axis": 0}}, **OLDER)
+    variants(name, normal((3, 17)), {"prime": {"axis": 1}, "prime-columns": {"axis": 0}})
 for axis in (0, 1):
     op("argmax", distinct((17, 33)), lambda x, axis=axis: x.argmax(axis),
        lambda ops, x, axis=axis: ops.argmax(x, axis), label=f"prime-{axis}",

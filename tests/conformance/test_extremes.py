@@ -14,6 +14,7 @@ import scipy.special
 from table import ROWS
 from test_symbolic import MODES, compiled, declared
 
+from workbench import functional
 from workbench.symbolic import ops
 
 for path in sorted(Path(__file__).parent.glob("rows_*.py")):
@@ -78,10 +79,11 @@ REFERENCES = {
     "xlogy": lambda x, y: np.where(x == 0, 0, x * np.log(np.where(x == 0, 1, y))),  # As JAX's.
 }
 """Where the row's own reference loses digits, or has another convention."""
-UNITS = {"ndtr": 80, "gelu": 80, "logit": 8, "mish": 8, "silu": 16}
-"""Units in the last place: 4 but for these.  exp(-x * x / 2) multiplies the rounding of x by x * x."""
-SIGNLESS = {"maximum", "minimum"}
-"""Of 0 and -0, NumPy's maximum is the one or the other."""
+UNITS = {"logaddexp2": 320, "ndtr": 80, "gelu": 80, "logit": 8, "mish": 8, "silu": 16}
+"""Units in the last place: 4 but for these.  exp(-x * x / 2) multiplies the rounding of x by x * x,
+and logaddexp2 that of x * log(2) by x."""
+SIGNLESS = {"maximum", "minimum", "elu"}
+"""Of 0 and -0, NumPy's maximum is the one or the other; elu's reference takes one."""
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -177,3 +179,54 @@ def test_products_and_windows(dtype, mode):
         assert np.max(apart) <= 100 * np.finfo(dtype).eps
     whole = image.reshape(1, 1, 4, 5, 7, 5).max((3, 5))
     np.testing.assert_array_equal(pooled, whole)
+
+
+# --- era 4, as it runs and compiled ----------------------------------------------------------
+
+TRANSFORMS = {"eager": lambda f: f, "jit": functional.jit}
+
+
+def elementwise_of_functional():
+    """Return the rows above that era 4 has, too, and those that it alone has."""
+    rows = {row.name: row for row in reversed(ROWS) if "functional" in row.eras}
+    own = functional.numpy.elementwise.__name__
+    names = {row.name for row in elementwise()} | {
+        name for name in functional.numpy.elementwise.__all__
+        if getattr(functional.numpy, name).__module__ == own
+    }  # fmt: skip
+    return [row for name, row in sorted(rows.items()) if name in names - {"where"}]
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("row", elementwise_of_functional(), ids=lambda row: row.name)
+def test_elementwise_of_functional(row, dtype, transform):
+    x, rng = extremes(dtype), np.random.default_rng(0)
+    arrays = [[x], [x[:, None], x], [rng.choice(x, 3000) for _ in range(3)]][
+        min(len(row.sample(rng)), 3) - 1
+    ]
+    f = TRANSFORMS[transform](lambda *x: row.call(functional.numpy, *x))
+    with np.errstate(all="ignore"):
+        expected = np.asarray(REFERENCES.get(row.name, row.reference)(*arrays))
+        actual = np.asarray(f(*arrays))
+    if row.name in SIGNLESS:
+        actual, expected = actual + 0, expected + 0
+    whole = np.broadcast_arrays(*arrays)
+    assert_same(actual, expected.astype(actual.dtype), UNITS.get(row.name, 4),
+                lambda i: f"{row.name}{tuple(a[tuple(i)] for a in whole)}")  # fmt: skip
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ALONG)
+def test_along_an_axis_of_functional(name, dtype, transform):
+    space = functional.numpy.linalg if name == "norm" else functional.numpy
+    rows = lines(dtype)
+    for axis, x in ((1, rows), (0, np.ascontiguousarray(rows.T))):
+        f = TRANSFORMS[transform](lambda x, axis=axis: getattr(space, name)(x, axis=axis))
+        with np.errstate(all="ignore"):
+            actual, expected = f(x), np.asarray(ALONG[name](x, axis=axis))
+        if name in ("max", "min", "median", "cumprod", "prod"):
+            actual, expected = actual + 0, expected + 0  # 0 of either sign.
+        limit = 64 if name not in ("sum", "mean", "cumsum") else 2000
+        assert_same(actual, expected, limit, lambda k, axis=axis: f"{name}, axis {axis}, at {k}")

@@ -22,6 +22,7 @@ ERAS = ("manual", "symbolic", "dynamic", "functional")
 
 Arrays = list[npt.NDArray[Any]]
 Layer = tuple[str, npt.NDArray[Any]]
+Objective = Callable[[Arrays], Any]
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,68 @@ class Case:
         for _, logits in self.layers(weights, x):  # noqa: B007
             pass
         return cross_entropy(logits, y)
+
+    def objective(self, weights: Arrays, x: Any, y: npt.NDArray[Any]) -> Objective:
+        """Return the function of the weights whose gradient at ``weights`` the eras find."""
+        return lambda changed: self.loss(changed, x, y)
+
+
+class PerSampleCase(Case):
+    """Train on the mean of the gradients of each example, clipped to a common length.
+
+    DP-SGD (Abadi and others, 2016) without its noise, which every era would draw anew:
+    nothing is private about it.
+    """
+
+    CLIP = 5.0
+    STEP = 1e-30
+
+    def losses(self, weights: Arrays, x: Any, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the loss of each example (N,), by the reference pass."""
+        *_, (_, logits) = self.layers(weights, x)
+        totals = np.log(np.exp(logits).sum(axis=1))
+        return totals - logits[np.arange(len(y)), y]
+
+    def norms(self, weights: Arrays, x: Any, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the norm of each example's gradient (N,), by a complex step in each weight."""
+        squares = np.zeros(len(y))
+        for position, weight in enumerate(weights):
+            for i in range(weight.size):
+                changed = list(weights)
+                changed[position] = weight.astype(complex)
+                changed[position].reshape(-1)[i] += 1j * self.STEP
+                squares += (np.imag(self.losses(changed, x, y)) / self.STEP) ** 2
+        return np.sqrt(squares)
+
+    def objective(self, weights: Arrays, x: Any, y: npt.NDArray[Any]) -> Objective:
+        """Return the mean of the examples' losses, each shrunk as clipping shrinks its gradient."""
+        shares = np.minimum(1, self.CLIP / self.norms(weights, x, y))
+        return lambda changed: (shares * self.losses(changed, x, y)).mean()
+
+
+class HessianCase(Case):
+    """Take steps of 1 over the Hessian's largest eigenvalue, at most of ``learning_rate``.
+
+    The method of LeCun, Simard and Pearlmutter, "Automatic learning rate maximization by
+    on-line estimation of the Hessian's eigenvectors" (1993), which needs one product of
+    the Hessian and a vector a step.
+    """
+
+    # The derivative along u, by five points: off by the fourth power of the distance.
+    DISTANCE = 2e-3
+    STENCIL = ((-2, 1 / 12), (-1, -2 / 3), (1, 2 / 3), (2, -1 / 12))
+
+    def objective(self, weights: Arrays, x: Any, y: npt.NDArray[Any]) -> Objective:
+        """Return the loss's derivative along the weights' own direction u; its gradient is H u."""
+        norm = np.sqrt(sum(np.sum(w * w) for w in weights))
+        steps = [self.DISTANCE * w / norm for w in weights]
+
+        def along(changed: Arrays) -> Any:
+            values = (factor * self.loss([w + k * d for w, d in zip(changed, steps, strict=True)],
+                                         x, y) for k, factor in self.STENCIL)  # fmt: skip
+            return sum(values) / self.DISTANCE
+
+        return along
 
 
 class TextCase(Case):
@@ -242,6 +305,8 @@ def tree_layers(weights: Arrays, trees: Sequence[datasets.Tree]) -> Iterator[Lay
 
 REFERENCES: dict[str, Callable[[Arrays, Any], Iterator[Layer]]] = {
     "mlp": mlp_layers,
+    "per_sample": mlp_layers,
+    "hessian": mlp_layers,
     "cnn": cnn_layers,
     "char_rnn": char_rnn_layers,
     "trees": tree_layers,
@@ -273,15 +338,20 @@ CASES = {
                  "char_rnn", "shakespeare",
                  {"table": (61, 16), "wx": (16, 256), "wh": (64, 256), "b": (256,),
                   "w": (64, 61), "bias": (61,)},
-                 batch_size=16, learning_rate=3.0, steps=600, samples=20,
-                 absent={"functional": "needs scan: jit would unroll the loop over time"}),
+                 batch_size=16, learning_rate=3.0, steps=600, samples=20),
         TreeCase("expression-trees", "Tree-LSTM of 16 that tells the sign of an expression",
                  "trees", "expression_trees",
                  {"w_leaf": (1, 48), "b_leaf": (48,), "w": (32, 80), "table": (3, 80),
                   "w_out": (16, 2), "b_out": (2,)},
                  batch_size=32, learning_rate=3.0, steps=400, gain=2.0, samples=20,
-                 absent={"manual": "its layers go back in one order, and each tree has its own",
-                         "functional": "needs scan: jit would compile each shape of tree anew"}),
+                 absent={"manual": "its layers go back in one order, and each tree has its own"}),
+        PerSampleCase("per-sample-gradients", "64-64-10 network on 8x8 digits, "
+                      "each example's gradient clipped", "per_sample", "digits",
+                      affine_shapes(64, 64, 10), batch_size=32, learning_rate=0.5, steps=300),
+        HessianCase("hessian-vector", "64-64-10 network on 8x8 digits, steps no longer than its "
+                    "curvature allows", "hessian", "digits",
+                    affine_shapes(64, 64, 10), batch_size=32, learning_rate=0.5, steps=600,
+                    samples=60),
     )
 }  # fmt: skip
 

@@ -71,6 +71,7 @@ PEERS = {
     "agenda": Peer("workbench"),
     "unbatched": Peer("workbench"),
     "loop of grad": Peer("workbench"),
+    "dynamic": Peer("workbench"),
 }
 
 
@@ -288,23 +289,51 @@ def autograd_mlp(weights: Weights, x: Any, y: Any, learning_rate: float) -> Runn
     return run
 
 
-def jax_update(learning_rate: float) -> Callable[..., Any]:
+def jax_mlp_loss(weights: Any, x: Any, y: Any) -> Any:
+    """Return the network's loss in JAX."""
+    import jax
+
+    return cross_entropy(jax.numpy, weights, x, y)
+
+
+def jax_char_rnn_loss(weights: Any, x: Any, y: Any) -> Any:
+    """Return the loss of an embedding, an LSTM by lax.scan and an affine layer; x, y (T, N)."""
+    import jax
+
+    table, wx, wh, b, w, bias = weights
+
+    def lstm(state: Any, a: Any) -> Any:
+        h, c = state
+        i, f, g, o = jax.numpy.split(a + h @ wh, 4, axis=1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jax.numpy.tanh(g)
+        h = jax.nn.sigmoid(o) * jax.numpy.tanh(c)
+        return (h, c), h
+
+    zeros = jax.numpy.zeros((x.shape[1], len(wh)), wh.dtype)
+    _, states = jax.lax.scan(lstm, (zeros, zeros), table[x] @ wx + b)
+    logs = jax.nn.log_softmax(states @ w + bias)
+    return -jax.numpy.take_along_axis(logs, y[..., None], axis=-1).mean()
+
+
+def jax_update(learning_rate: float, loss: Callable[..., Any] = jax_mlp_loss) -> Callable[..., Any]:
     """Return a step of JAX's users: value_and_grad and the update under one jit."""
     import jax
 
     @jax.jit
     def update(weights: Any, x: Any, y: Any) -> Any:
-        value, g = jax.value_and_grad(lambda w: cross_entropy(jax.numpy, w, x, y))(weights)
+        value, g = jax.value_and_grad(loss)(weights, x, y)
         return value, jax.tree.map(lambda w, g: w - learning_rate * g, weights, g)
 
     return update
 
 
-def jax_mlp(weights: Weights, x: Any, y: Any, learning_rate: float) -> Runner:
+def jax_training(
+    weights: Weights, x: Any, y: Any, learning_rate: float, loss: Callable[..., Any]
+) -> Runner:
     """Train with JAX's jit."""
     import jax
 
-    update = jax_update(learning_rate)
+    update = jax_update(learning_rate, loss)
     current = [jax.numpy.asarray(w) for w in weights]
     x, y = jax.numpy.asarray(x), jax.numpy.asarray(y)
 
@@ -318,6 +347,63 @@ def jax_mlp(weights: Weights, x: Any, y: Any, learning_rate: float) -> Runner:
     return run
 
 
+def jax_mlp(weights: Weights, x: Any, y: Any, learning_rate: float) -> Runner:
+    """Train a network with JAX's jit."""
+    return jax_training(weights, x, y, learning_rate, jax_mlp_loss)
+
+
+def jax_char_rnn(weights: Weights, x: Any, y: Any, learning_rate: float) -> Runner:
+    """Train an LSTM with JAX's jit and lax.scan."""
+    return jax_training(weights, x, y, learning_rate, jax_char_rnn_loss)
+
+
+def jax_calls(function: Callable[..., Any], *arguments: Any) -> Runner:
+    """Call a jitted function of JAX's on the same arguments again and again."""
+    import jax
+
+    compiled = jax.jit(function)
+    arguments = jax.tree.map(jax.numpy.asarray, arguments)
+
+    def run(steps: int) -> Any:
+        for _ in range(steps):
+            result = compiled(*arguments)
+        return jax.block_until_ready(result)
+
+    return run
+
+
+def jax_hvp(weights: Weights, u: Weights, x: Any, y: Any) -> Runner:
+    """Hessian-vector product by JAX's jit(jvp(grad))."""
+    import jax
+
+    def product(weights: Any, u: Any, x: Any, y: Any) -> Any:
+        return jax.jvp(lambda w: jax.grad(jax_mlp_loss)(w, x, y), (weights,), (u,))[1]
+
+    return jax_calls(product, list(weights), list(u), x, y)
+
+
+def torch_hvp(weights: Weights, u: Weights, x: Any, y: Any) -> Runner:
+    """Hessian-vector product by backward through backward in eager PyTorch."""
+    import torch
+
+    leaves = [torch.from_numpy(w).requires_grad_() for w in weights]
+    along = [torch.from_numpy(v) for v in u]
+    inputs, labels = torch.from_numpy(x), torch.from_numpy(y)
+
+    def run(steps: int) -> Any:
+        for _ in range(steps):
+            h = inputs
+            for w, b in zip(leaves[:-2:2], leaves[1:-2:2], strict=True):
+                h = torch.tanh(torch.addmm(b, h, w))
+            logits = torch.addmm(leaves[-1], h, leaves[-2])
+            loss = torch.nn.functional.cross_entropy(logits, labels)
+            gradients = torch.autograd.grad(loss, leaves, create_graph=True)
+            result = torch.autograd.grad(gradients, leaves, along)
+        return result
+
+    return run
+
+
 def jax_per_sample(weights: Weights, x: Any, y: Any) -> Runner:
     """Per-sample gradients by JAX's jit(vmap(grad))."""
     import jax
@@ -325,16 +411,8 @@ def jax_per_sample(weights: Weights, x: Any, y: Any) -> Runner:
     def one(weights: Any, x: Any, y: Any) -> Any:
         return cross_entropy(jax.numpy, weights, x[None], y[None])
 
-    batched = jax.jit(jax.vmap(jax.grad(one), in_axes=(None, 0, 0)))
-    current = [jax.numpy.asarray(w) for w in weights]
-    x, y = jax.numpy.asarray(x), jax.numpy.asarray(y)
-
-    def run(steps: int) -> None:
-        for _ in range(steps):
-            result = batched(current, x, y)
-        jax.block_until_ready(result)
-
-    return run
+    batched = jax.vmap(jax.grad(one), in_axes=(None, 0, 0))
+    return jax_calls(batched, list(weights), x, y)
 
 
 def jax_first_result(weights: Weights, x: Any, y: Any) -> Runner:
@@ -375,8 +453,10 @@ TRAINING: dict[str, dict[str, Callable[..., Runner]]] = {
         "gemms": bare_gemms,
     },
     "lenet": {"torch": torch_lenet},
-    "char_rnn": {"torch": torch_char_rnn},
+    "char_rnn": {"torch": torch_char_rnn, "jax": jax_char_rnn},
 }
 """For each program, who trains it from the same weights on the same batch."""
 
 CHAINS: dict[str, Callable[..., Runner]] = {"torch": torch_chain, "autograd": autograd_chain}
+
+HESSIAN_VECTOR: dict[str, Callable[..., Runner]] = {"torch": torch_hvp, "jax": jax_hvp}

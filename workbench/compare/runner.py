@@ -329,7 +329,7 @@ def peak_bytes(work: Callable[[], object], device: str) -> int:
 
 
 def numeric_gradients(chosen: Case) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
-    """Differentiate the first step's loss numerically, in float64, by complex steps.
+    """Differentiate the first step's objective numerically, in float64, by complex steps.
 
     The complex step has no truncation error and crosses no kink of relu or of max
     pooling, so the comparison is limited by the eras' own rounding.
@@ -342,6 +342,7 @@ def numeric_gradients(chosen: Case) -> list[tuple[npt.NDArray[Any], npt.NDArray[
     """
     weights = chosen.weights(np.float64)
     x, y = next(iter(chosen.batches(chosen.data(np.float64), 1)))
+    objective = chosen.objective(weights, x, y)
     rng = np.random.default_rng(chosen.seed)
     samples = [
         np.sort(rng.choice(weight.size, min(weight.size, chosen.samples), replace=False))
@@ -354,7 +355,7 @@ def numeric_gradients(chosen: Case) -> list[tuple[npt.NDArray[Any], npt.NDArray[
             value = value if np.imag(value).any() else np.real(value)  # Real products are faster.
             changed.append(weight.astype(value.dtype))
             changed[-1].reshape(-1)[sample] = value
-        return chosen.loss(changed, x, y)
+        return objective(changed)
 
     taken = [weight.reshape(-1)[sample] for weight, sample in zip(weights, samples, strict=True)]
     derivatives = gradcheck.numeric_gradient(loss, taken, "complex")

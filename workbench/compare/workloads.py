@@ -178,17 +178,26 @@ def compiled_memory(mode: str) -> Runner:
     return run
 
 
-def digits_loss() -> tuple[list[FloatArray], FloatArray, npt.NDArray[np.int64]]:
-    """Return weights and 256 random examples for the digits model, 64-64-10."""
-    case = Case("bench", "", "mlp", "", affine_shapes(64, 64, 10), 256, 0.1, 1)
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((256, 64), dtype=np.float32)
-    return case.weights(np.float32), x, rng.integers(0, 10, 256)
+def digits_loss(batch_size: int) -> tuple[list[FloatArray], FloatArray, npt.NDArray[np.int64]]:
+    """Return weights and random examples for the digits model, 64-64-10."""
+    training = mlp((64, 64, 10), batch_size)
+    return training.case.weights(np.float32), *training.batch(np.random.default_rng(0))
+
+
+def calls(once: Callable[[], Any]) -> Runner:
+    """Return a side whose step is that call."""
+
+    def run(steps: int) -> Any:
+        for _ in range(steps):
+            result = once()
+        return result
+
+    return run
 
 
 def per_sample(engine: str) -> Runner:
     """Per-sample gradients of the digits model, 256 examples, four ways."""
-    weights, x, y = digits_loss()
+    weights, x, y = digits_loss(256)
     if engine == "jax":
         return peers.jax_per_sample(weights, x, y)
     from workbench import functional
@@ -208,13 +217,61 @@ def per_sample(engine: str) -> Runner:
             batched = functional.jit(batched)
 
         def once() -> Any:
-            return batched(weights, x, y)  # fmt: skip
+            return batched(weights, x, y)
 
-    def run(steps: int) -> None:
-        for _ in range(steps):
-            once()
+    return calls(once)
 
-    return run
+
+def hvp(engine: str) -> Runner:
+    """Hessian-vector products of the loss of mlp-small, float32, by an engine or a peer.
+
+    Returns the product, one array a parameter.
+    """
+    weights, x, y = digits_loss(32)
+    rng = np.random.default_rng(1)
+    u = [rng.standard_normal(w.shape, dtype=np.float32) for w in weights]
+    if engine in peers.HESSIAN_VECTOR:
+        return peers.HESSIAN_VECTOR[engine](weights, u, x, y)
+    if engine == "functional":
+        from workbench import functional
+        from workbench.compare.programs.mlp.functional import loss
+
+        @functional.jit
+        def product(weights: Any, u: Any, x: Any, y: Any) -> Any:
+            return functional.jvp(lambda w: functional.grad(loss)(w, x, y), (weights,), (u,))[1]
+
+        return calls(lambda: product(weights, u, x, y))
+    source = program(Case("bench", "", "mlp", "", {}, 32, 0.1, 1), engine)
+    network = source.Network(weights, 0.1)
+    if engine == "symbolic":
+        from workbench import symbolic
+        from workbench.symbolic import ops
+
+        directions = [symbolic.tensor(f"u{i}", v.dtype, v.shape) for i, v in enumerate(u)]
+        along: Any = sum(ops.sum(g * v) for g, v in zip(network.gradients, directions, strict=True))
+        compiled = symbolic.function([*network.inputs, *directions],
+                                     symbolic.grad(along, network.weights))  # fmt: skip
+        return calls(lambda: compiled(x, y, *u))
+    from workbench import dynamic
+
+    tensors = [dynamic.tensor(v) for v in u]
+
+    def once() -> Any:
+        gradients: Any = dynamic.grad(network.loss(x, y), network.weights, create_graph=True)
+        return dynamic.grad(gradients, network.weights, tensors)
+
+    return calls(once)
+
+
+def dispatch(engine: str) -> Runner:
+    """Calls of a compiled function that returns its argument, ten numbers."""
+    x = np.linspace(0, 1, 10, dtype=np.float32)
+    if engine == "jax":
+        return peers.jax_calls(lambda x: x, x)
+    from workbench import functional
+
+    identity = functional.jit(lambda x: x)
+    return calls(lambda: identity(x))
 
 
 def import_time(engine: str) -> Runner:
@@ -281,7 +338,8 @@ WORKLOADS = {
         Workload("lenet", "SGD step, two convolutions, 500, 10, on 28x28, batch 64", LENET,
                  (Pairing("dynamic", "torch", 1.5), Pairing("symbolic", "torch"))),
         Workload("char-rnn", "SGD step, embedding, LSTM of 128, 50 steps, batch 32", CHAR_RNN,
-                 (Pairing("dynamic", "torch"), Pairing("symbolic", "torch"))),
+                 (Pairing("dynamic", "torch"), Pairing("symbolic", "torch"),
+                  Pairing("functional", "torch"), Pairing("functional", "jax"))),
         Workload("trees", "SGD step, Tree-LSTM of 128 on 64 random expressions", trees,
                  (Pairing("agenda", "unbatched", 0.15), Pairing("depth", "unbatched"),
                   Pairing("padding", "agenda"))),
@@ -302,6 +360,11 @@ WORKLOADS = {
         Workload("per-sample", "per-sample gradients of 64-64-10, batch 256", per_sample,
                  (Pairing("vmap(grad)", "loop of grad", 0.05),
                   Pairing("jit(vmap(grad))", "jax", 1.0))),
+        Workload("hvp", "Hessian-vector product of the loss of mlp-small", hvp,
+                 (Pairing("functional", "jax"), Pairing("functional", "dynamic"),
+                  Pairing("symbolic", "jax"), Pairing("dynamic", "torch"))),
+        Workload("dispatch", "a call of a compiled identity function", dispatch,
+                 (Pairing("functional", "jax", 1.0),)),
         Workload("compile", "weights to first loss, 784-256-128-10", first_result,
                  (Pairing("symbolic", "jax", 0.5), Pairing("functional", "jax", 0.5))),
         Workload("import", "a fresh interpreter that imports the package", import_time,

@@ -234,6 +234,7 @@ def stack(arrays: Sequence[Value], axis: int = 0) -> Value:
 
 
 def _some(where: str, arrays: Sequence[Value]) -> Sequence[Value]:
+    arrays = list(arrays) if shape_of(arrays) else arrays  # An array is its rows, as in NumPy.
     if not isinstance(arrays, list | tuple) or not arrays:
         raise ShapeError(where, "there is nothing to join", given=repr(arrays),
                          expected="a list or tuple of at least one array")  # fmt: skip

@@ -360,6 +360,12 @@ def _ratio(b: Builder, t: Any, polynomials: Any) -> Any:
     return b.divide(*totals)
 
 
+def _erfc(x: Value) -> Value:
+    if np.iscomplexobj(x):  # Whose formulas are others; ``kinds`` words the refusal.
+        raise TypeError("erfc is of real numbers")
+    return arrays.erfc(x)[()]
+
+
 def _erfc_lower(b: Builder, x: Any) -> Any:
     """Write Cody's approximations (1969) as one chain: see :func:`workbench.arrays.erfc`."""
 
@@ -386,7 +392,7 @@ erf: Primitive = elementwise(
     "erf", lambda x: arrays.erf(x)[()], lambda t, y, x: t * _bell(x), kinds="f"
 )
 erfc: Primitive = elementwise(
-    "erfc", lambda x: arrays.erfc(x)[()], lambda t, y, x: negative(t * _bell(x)),
+    "erfc", _erfc, lambda t, y, x: negative(t * _bell(x)),
     kinds="f", lower=_erfc_lower,
 )  # fmt: skip
 
@@ -474,7 +480,7 @@ DType = np.dtype[Any] | type
 
 def _convert(x: Value, *, dtype: DType) -> Value:
     if isinstance(dtype, type):
-        return dtype(x)
+        return x.astype(dtype) if shape_of(x) else dtype(x)
     return dtype.type(x) if type(x) in PYTHON_SCALARS else x.astype(dtype)
 
 
@@ -501,7 +507,11 @@ def _convert_transpose(g: Value, x: Linear, *, dtype: DType) -> tuple[Value, ...
 convert_dtype: Primitive = Primitive(
     "convert_dtype",
     impl=_convert,
-    abstract=lambda x, *, dtype: ShapedArray(x.shape, dtype, isinstance(dtype, type)),
+    abstract=lambda x, *, dtype: ShapedArray(
+        x.shape,
+        dtype,
+        isinstance(dtype, type) and not x.shape,  # Batched, it is an array.
+    ),
     jvp=_convert_jvp,
     batch=_batch,
     transpose=_convert_transpose,

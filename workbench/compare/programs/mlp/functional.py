@@ -46,4 +46,4 @@ def weights(network):
 
 
 def graph_size(network, x, y):
-    return len(functional.make_jaxpr(network.update)(network.weights, x, y).eqns)
+    return len(functional.make_jaxpr(network.update.__wrapped__)(network.weights, x, y).eqns)
