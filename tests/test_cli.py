@@ -123,7 +123,7 @@ def test_a_report_opens_with_no_network(tmp_path):
     [
         (["compare", "digit-mlp"], 2, "did you mean 'digits-mlp'?"),
         (["compare", "--eras", "manual,simbolic"], 2, "did you mean 'symbolic'?"),
-        (["compare", "char-rnn", "--eras", "functional"], 2, "this era cannot run this case"),
+        (["compare", "expression-trees", "--eras", "manual"], 2, "this era cannot run this case"),
         (["compare", "--steps", "0"], 2, "a whole number of at least 1"),
         (["compare", "--dtype", "float16"], 1, "float32 or float64"),
         (["bench", "mlp-tyni"], 2, "did you mean 'mlp-tiny'?"),
