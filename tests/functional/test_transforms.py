@@ -458,3 +458,9 @@ def test_memory_returns_without_the_collector(transform):
         assert [ref() for ref in kept] == [None]
     finally:
         gc.enable()
+
+
+def test_jacobians_of_python_numbers():
+    assert jacrev(lambda x: x * x)(3.0) == 6.0
+    assert jacfwd(lambda x: x * x)(3.0) == 6.0
+    assert hessian(lambda x: x**3)(2.0) == 12.0
