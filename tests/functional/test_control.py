@@ -269,3 +269,16 @@ def test_loops_nest():
 
     for stack, reference in (("jit", "value"), ("jit-grad", "grad"), ("jit-hessian", "hessian")):
         assert_trees_equal(STACKS[stack](ours)(XS), STACKS[reference](plain)(XS))
+
+
+def test_a_loop_outside_jit_is_traced_at_every_call_and_compiled_at_the_first():
+    from workbench.functional.lowering import PROGRAMS
+
+    def loss(w):
+        return fnp.sum(scan(lambda h, x: (fnp.tanh(w @ h + x), None), np.zeros(3), XS)[0])
+
+    first = functional.grad(loss)(W)
+    before = PROGRAMS.statistics
+    np.testing.assert_array_equal(functional.grad(loss)(W), first)
+    assert PROGRAMS.statistics.misses == before.misses
+    assert PROGRAMS.statistics.hits > before.hits

@@ -9,11 +9,17 @@ from typing import Any
 import numpy as np
 
 from workbench import compiler
+from workbench.compiler.cache import Cache
 from workbench.errors import ShapeError
 from workbench.functional.compile import to_python
 from workbench.functional.core import PYTHON_SCALARS, NoRule, ShapedArray, Value
 from workbench.functional.jaxpr import Atom, Jaxpr, Literal, nested
 from workbench.functional.segments import in_segments
+
+
+PROGRAMS: Cache[Any] = Cache(limit=256, name="functional")
+"""What was compiled, by the text of the program: the body of a ``scan`` that is not under ``jit``
+is traced whenever the call is made, and comes out the same."""
 
 
 def to_program(jaxpr: Jaxpr, name: str = "jit") -> compiler.Program:
@@ -78,7 +84,8 @@ def compile_jaxpr(jaxpr: Jaxpr) -> Callable[..., tuple[Value, ...]]:
     if not compiles(jaxpr):
         return in_segments(jaxpr, compiles, compile_jaxpr) or in_python(jaxpr)
     plain = functools.cache(lambda: in_python(jaxpr))
-    executable = compiler.compile(to_program(jaxpr))
+    program = to_program(jaxpr)
+    executable = PROGRAMS.get(str(program), lambda: compiler.compile(program))
     consts, avals = jaxpr.consts, [var.aval for var in jaxpr.invars]
     weak = [i for i, atom in enumerate(jaxpr.outvars) if atom.aval.weak_type]
 
