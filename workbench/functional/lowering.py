@@ -16,7 +16,6 @@ from workbench.functional.core import PYTHON_SCALARS, NoRule, ShapedArray, Value
 from workbench.functional.jaxpr import Atom, Jaxpr, Literal, nested
 from workbench.functional.segments import in_segments
 
-
 PROGRAMS: Cache[Any] = Cache(limit=256, name="functional")
 """What was compiled, by the text of the program: the body of a ``scan`` that is not under ``jit``
 is traced whenever the call is made, and comes out the same."""
