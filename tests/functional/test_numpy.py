@@ -290,7 +290,7 @@ def test_constants_made_inside_a_trace_are_traced():
         (lambda: fnp.expand_dims(B, 4), ShapeError, "axis 4 of 3 axes"),
         (lambda: fnp.concatenate([A, B]), ShapeError, "differ elsewhere than along axis 0"),
         (lambda: fnp.concatenate([]), ShapeError, "nothing to join"),
-        (lambda: fnp.stack(B), ShapeError, "a list or tuple"),
+        (lambda: fnp.stack("ab"), ShapeError, "a list or tuple"),
         (lambda: fnp.pad(B, ((1, 1),) * 3), OptionError, "widths do not fit"),
         (lambda: fnp.zeros(-1), OptionError, "shape=-1"),
         (lambda: fnp.zeros(2, "abc"), DtypeError, "'abc'"),
