@@ -282,3 +282,15 @@ def test_a_loop_outside_jit_is_traced_at_every_call_and_compiled_at_the_first():
     np.testing.assert_array_equal(functional.grad(loss)(W), first)
     assert PROGRAMS.statistics.misses == before.misses
     assert PROGRAMS.statistics.hits > before.hits
+
+
+@pytest.mark.parametrize("stack", ["grad", "jit-grad", "jit-hessian"])
+def test_a_residual_may_be_the_carry_itself(stack):
+    def ours(xs):
+        return scan(lambda c, x: (c * x, c * c), np.ones(3), xs)
+
+    def plain(xs):
+        return python_scan(lambda c, x: (c * x, c * c), np.ones(3), xs)
+
+    wanted = stack.replace("jit-", "")
+    assert_trees_equal(STACKS[stack](ours)(XS), STACKS[wanted](plain)(XS))

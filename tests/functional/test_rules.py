@@ -314,6 +314,15 @@ def test_a_collective_is_a_reduction_of_the_whole_batch(stack, name):
         assert_trees_equal(STACKS[stack](batched)(ROWS), STACKS[stack](plain)(ROWS))
 
 
+@pytest.mark.parametrize("name", COLLECTIVES)
+def test_a_gradient_inside_counts_what_all_examples_make_of_a_value(name):
+    ours, plain = COLLECTIVES[name]
+    inside = functional.grad(lambda x: fnp.sum(fnp.sin(ours(x))))
+    wanted = functional.grad(lambda xs: fnp.sum(fnp.sin(plain(xs))))(ROWS)
+    for gradient in (inside, functional.jit(inside)):
+        assert_trees_equal(functional.vmap(gradient, axis_name="i")(ROWS), wanted)
+
+
 def test_axes_nest_by_name():
     xs = RNG.standard_normal((5, 3, 4))
 
