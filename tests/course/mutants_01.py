@@ -1,19 +1,6 @@
-"""Known-wrong answers to the first assignment: slips that people make, one at a time.
+"""Known-wrong answers to the first assignment."""
 
-Each is an edit of the reference answer.  ``loses`` names every test cell that must
-notice, and no other may; ``feedback`` is a pattern that what the student reads matches.
-"""
-
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Mutant:
-    name: str
-    cell: str
-    edits: tuple[tuple[str, str], ...]
-    loses: tuple[str, ...]
-    feedback: str
+from known_wrong import Mutant
 
 
 def numeric(name, feedback, *edits):

@@ -9,3 +9,7 @@
 Instructors write ``solutions/NAME/NAME.ipynb``.  Students receive
 ``exercises/NAME/NAME.ipynb``, which is made from it and never edited.
 """
+
+from workbench.course.selfcheck import check
+
+__all__ = ["check"]

@@ -10,7 +10,11 @@ that writes to stderr, so :func:`call` keeps them to itself.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import copy
+import hashlib
+import hmac
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,13 +26,125 @@ from workbench import gradcheck
 from workbench.errors import GradientError, WorkbenchError
 from workbench.gradcheck import GradientReport
 
-__all__ = ["CheckError", "call", "same", "same_gradient", "same_magnitude", "same_names"]
+__all__ = [
+    "CheckError",
+    "StudentError",
+    "call",
+    "refuses",
+    "rng",
+    "same",
+    "same_gradient",
+    "same_magnitude",
+    "same_names",
+    "seeded",
+]
+
+_seed: contextvars.ContextVar[bytes | None] = contextvars.ContextVar("seed", default=None)
 
 ROUNDINGS = 100  # A sum of n terms errs by about sqrt(n) roundings: this allows 10,000 terms.
 
 
 class CheckError(WorkbenchError, AssertionError):
     """An answer that failed a check of its assignment."""
+
+
+class StudentError(CheckError):
+    """An exception that a student's function raised in the sandbox, told as data.
+
+    Parameters
+    ----------
+    where, problem, fix : str
+        As for every error of the workbench.
+    kinds : tuple of str
+        Names of the exception's class and of that class's bases.
+    text : str
+        What the exception said.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        problem: str,
+        *,
+        kinds: tuple[str, ...] = (),
+        text: str = "",
+        fix: str | None = None,
+    ) -> None:
+        super().__init__(where, problem, fix=fix)
+        self.kinds, self.text = kinds, text
+
+
+def rng(key: int) -> np.random.Generator:
+    """Return a generator of random inputs for a check.
+
+    A student at a desk gets the same numbers every time.  The grader draws others for
+    each student, from the course's secret, so that an answer learned by heart fails.
+
+    Parameters
+    ----------
+    key : int
+        Tells the generators of an assignment apart.
+    """
+    secret = _seed.get()
+    if secret is None:
+        return np.random.default_rng(key)
+    digest = hmac.digest(secret, str(key).encode(), hashlib.sha256)
+    return np.random.default_rng(int.from_bytes(digest))
+
+
+@contextlib.contextmanager
+def seeded(secret: bytes | None) -> Iterator[None]:
+    """Let :func:`rng` draw from a secret; with None, from its key alone."""
+    token = _seed.set(secret)
+    try:
+        yield
+    finally:
+        _seed.reset(token)
+
+
+def refuses(
+    function: Callable[..., Any],
+    *arguments: Any,
+    error: type[Exception],
+    case: str,
+    mentions: Iterable[str] = (),
+) -> None:
+    """Require a student's function to raise an error, and to say what is wrong.
+
+    Parameters
+    ----------
+    function : callable
+    *arguments
+        What it should refuse.
+    error : type
+        Built-in exception that it should raise, or a subclass of it.
+    case : str
+        What is wrong with the arguments, for messages.
+    mentions : iterable of str
+        Words that the error's text has to contain.
+
+    Raises
+    ------
+    CheckError
+        If it raised nothing, or something else, or left a word out.
+    """
+    where = function.__name__
+    expected = f"{error.__name__}" + "".join(f", and the word {word!r} in it" for word in mentions)
+    try:
+        function(*copy.deepcopy(arguments))
+    except StudentError as caught:
+        kinds, text = caught.kinds, caught.text
+    except Exception as caught:
+        kinds = tuple(each.__name__ for each in type(caught).__mro__)
+        text = str(caught)
+    else:
+        raise CheckError(where, "it should refuse this, and did not", given=case, expected=expected)
+    if error.__name__ not in kinds:
+        raise CheckError(where, f"it refuses {case} with the wrong kind of error",
+                         given=": ".join([*kinds[:1], text]), expected=expected)  # fmt: skip
+    if missing := [word for word in mentions if word not in text]:
+        raise CheckError(where, f"its error does not mention {missing[0]!r}", given=text,
+                         expected=expected)  # fmt: skip
 
 
 def call(function: Callable[..., Any], *arguments: Any, returns: str) -> Any:
