@@ -75,7 +75,7 @@ $(VENV)/lab: $(VENV)/python pyproject.toml constraints.txt
 	@touch $@ $(VENV)/run
 
 $(VENV)/dev: $(VENV)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --progress-bar on -c constraints.txt -e ".[lab,course,dev,parallel]"
+	$(BIN)/python -m pip install --quiet --progress-bar on -c constraints.txt -e ".[lab,course,cluster,dev,parallel]"
 	@touch $@ $(VENV)/lab $(VENV)/run
 
 $(VENV)/peers: $(VENV)/python pyproject.toml constraints.txt

@@ -1,4 +1,4 @@
-"""The command line: ``workbench compare``, ``bench``, ``doctor``.
+"""The command line: ``workbench compare``, ``bench``, ``doctor``, and the course's commands.
 
 Rooms are imported by the command that needs them, so ``workbench --help`` and shell
 completion answer at once.
@@ -290,6 +290,171 @@ def doctor() -> None:
     out.print(table(found))
     if any(check.needed and not check.fine for check in found):
         raise typer.Exit(EXIT_FAILED)
+
+
+def exercise_names() -> list[str]:
+    """Return the exercises in this folder."""
+    return sorted(path.parent.name for path in Path("exercises").glob("*/*.ipynb"))
+
+
+def assignment_names() -> list[str]:
+    """Return the assignments in this folder."""
+    return sorted(path.parent.name for path in Path("solutions").glob("*/*.ipynb"))
+
+
+COURSE = Annotated[
+    Path, typer.Option("--course", metavar="DIR", help="Folder of solutions/ and exercises/.")
+]
+NAME = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="The assignment.",
+                   autocompletion=starting_with(assignment_names)),
+]  # fmt: skip
+
+
+@app.command(rich_help_panel="Course")
+@plain_errors
+def check(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="The assignment, or the path of its notebook.",
+            autocompletion=starting_with(exercise_names),
+        ),
+    ],
+    questions: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[QUESTION]...", help="Such as q2.  [default: all]"),
+    ] = None,
+    course: COURSE = Path(),
+    json_file: Annotated[str | None, JSON_OPTION] = None,
+) -> None:
+    """Check your own answers, as the grader will, with the inputs that you can see.
+
+    Each check runs in a fresh process. Exit status 1 if one of them does not pass.
+    """  # fmt: skip
+    from workbench.course.selfcheck import check_notebook, find_notebook_of
+
+    out, _ = consoles()
+    rows = []
+    for row in check_notebook(find_notebook_of(name, course), questions or []):
+        rows.append(row)
+        if json_file == "-":
+            continue
+        passed = row.verdict == "pass"
+        out.print(f"{'✓' if passed else '✗'} {row.question}", end=" ", markup=False,
+                  style="blue" if passed else "dark_orange")  # fmt: skip
+        out.print(f"{row.verdict}, {row.points:g} of {row.max_points:g}", markup=False)
+        if row.feedback:
+            out.print("  " + row.feedback.replace("\n", "\n  "), markup=False)
+    points, most = (sum(getattr(row, kind) for row in rows) for kind in ("points", "max_points"))
+    if json_file is not None:
+        write_json(json_file, {"rows": [row.data() for row in rows]})
+    if json_file != "-":
+        out.print(f"{points:g} of {most:g} points; hidden inputs are not counted yet")
+    if any(row.verdict != "pass" for row in rows):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command(rich_help_panel="Course")
+@plain_errors
+def grade(
+    name: NAME,
+    submitted: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of STUDENT/NAME/NAME.ipynb.  [default: submitted/ in the course folder]",
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Processes.  [default: the processors]")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Grade on this Dask cluster instead.")
+    ] = None,
+    seed: Annotated[
+        str | None,
+        typer.Option(
+            metavar="S",
+            help="Secret that hidden inputs are drawn from.  [default: the course folder's own]",
+        ),
+    ] = None,
+    overlay: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Your private checks: NAME/CHECK.py.")
+    ] = None,
+    student: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Only this student; may be repeated.")
+    ] = None,
+    json_file: Annotated[str | None, JSON_OPTION] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a run was stopped.")
+    ] = False,
+    course: COURSE = Path(),
+) -> None:
+    """Grade submissions: verdicts, marks into gradebook.db, a feedback page a student.
+
+    Answers run in a sandbox, hidden checks outside it. A bad submission costs nobody else
+    a mark, and every question of every submission gets a verdict.
+    """  # fmt: skip
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from workbench.course import grading
+
+    out, err = consoles()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TimeRemainingColumn())  # fmt: skip
+
+    def finished(graded: grading.Graded) -> None:
+        if json_file is not None:  # Whatever becomes of the gradebook, the verdicts are there.
+            write_json(json_file, graded.data())
+
+    with Progress(*columns, console=err) as bars, between_blocks() as safe_place:
+        task = bars.add_task("grading", total=None)
+
+        def progress(student: str, done: int, total: int) -> None:
+            bars.update(task, completed=done, total=total)
+            safe_place()
+
+        graded = grading.grade_course(
+            name, course, submitted=submitted, students=student or (),
+            jobs=jobs or grading.workers(), scheduler=scheduler, seed=seed, overlay=overlay,
+            resume=resume, progress=progress, finished=finished,
+        )  # fmt: skip
+    if json_file != "-":
+        out.print(grading.table(graded.rows, name))
+    number = len({row.student for row in graded.rows})
+    err.print(f"{number} submissions in {graded.seconds:.1f} s; marks are in "
+              f"{course / 'gradebook.db'}, pages in {course / 'feedback'}.", soft_wrap=True)  # fmt: skip
+    if graded.to_mark:
+        per = len({each["question"] for each in graded.to_mark})
+        err.print(f"Free text waits to be read: {per} question{'s' if per > 1 else ''} a student, "
+                  "in nbgrader's formgrader.", soft_wrap=True)  # fmt: skip
+    if graded.header["isolation"] == "UNISOLATED" and not scheduler:
+        err.print(f"UNISOLATED: {graded.header['isolation_reason']}. Answers could read your "
+                  "files.", style="bold dark_orange", soft_wrap=True)  # fmt: skip
+
+
+@app.command(rich_help_panel="Course")
+@plain_errors
+def release(
+    name: NAME,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if there are answers in it.")
+    ] = False,
+    course: COURSE = Path(),
+) -> None:
+    """Make exercises/NAME from solutions/NAME, through nbgrader."""
+    from workbench.course.nbgrader import release as make
+
+    typer.echo(make(name, course, force=force))
 
 
 def main() -> None:

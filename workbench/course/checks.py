@@ -134,6 +134,8 @@ def refuses(
         function(*copy.deepcopy(arguments))
     except StudentError as caught:
         kinds, text = caught.kinds, caught.text
+    except CheckError:
+        raise
     except Exception as caught:
         kinds = tuple(each.__name__ for each in type(caught).__mro__)
         text = str(caught)
