@@ -175,7 +175,8 @@ def call(function: Callable[..., Any], *arguments: Any, returns: str) -> Any:
     given = copy.deepcopy(arguments)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        result = function(*given)
+        # In the grader the function is elsewhere, and says what it did to its arguments.
+        result = getattr(function, "changing", function)(*given)
     for name, before, after in zip(_parameters(function, arguments), arguments, given, strict=True):
         if not _identical(before, after):
             raise CheckError(where, f"it changed its argument {name} in place",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import atexit
+import compileall
 import functools
 import importlib
 import inspect
@@ -17,6 +18,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from typing import Any
 
 import workbench
@@ -74,6 +76,8 @@ def _made(rooms: tuple[str, ...], names: tuple[str, ...]) -> Path:
             file.write_text(_without(file.read_text(encoding="utf-8"), functions), encoding="utf-8")
             for stale in (file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"):
                 stale.unlink()  # It holds the code that was taken out.
+    # Compiled once, for all the processes that cannot write here.
+    compileall.compile_dir(folder, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
     return folder
 
 

@@ -34,7 +34,7 @@ from workbench.course.notebooks import Assignment, Cell, Submission
 from workbench.course.results import Row
 from workbench.course.sandbox import Limits, Sandbox
 
-__all__ = ["Options", "judge", "student_secret"]
+__all__ = ["Judge", "Options", "judge", "student_secret"]
 
 LONGEST = 4000  # Characters of feedback that are kept.
 TOO_LARGE = 3  # Times the memory limit that all processes of an answer may hold together.
@@ -95,6 +95,12 @@ class Remote:
         if not self._callable:
             raise checks.CheckError(self.__name__, "it cannot be called", expected="a function")
         return self._desk.call(self, arguments, options)
+
+    def changing(self, *arguments: Any) -> Any:
+        """Call it, and let what it does to its arguments happen to these as well."""
+        if not self._callable:
+            return self(*arguments)
+        return self._desk.call(self, arguments, {}, changing=True)
 
     def __deepcopy__(self, memo: object) -> Remote:
         return self
@@ -162,16 +168,77 @@ class _Desk:
         except Exception as error:  # What it was given may be anything; the answer is told.
             return {"do": "answer", "raised": f"{type(error).__name__}: {error}"[:LONGEST]}
 
-    def call(self, target: Remote, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """Call a function of the student's; write what it changed back into the arguments."""
+    def call(
+        self,
+        target: Remote,
+        arguments: tuple[Any, ...],
+        options: dict[str, Any],
+        *,
+        changing: bool = False,
+    ) -> Any:
+        """Call a function of the student's.
+
+        A check's own arrays stay as they are, or an answer could make what it is compared
+        with; only with ``changing`` is what it changed written back into the arguments.
+        """
         reply = self.ask({"do": "call", "target": target, "arguments": arguments,
                           "options": options})  # fmt: skip
         if "value" not in reply:
             raise _Stop("tampered", "the process of your code sent a reply that is none")
-        if isinstance(changed := reply.get("changed"), list) and len(changed) == 2:
+        changed = reply.get("changed")
+        if changing and isinstance(changed, list) and len(changed) == 2:
             _write_back(arguments, changed[0])
-            _write_back(options, changed[1])
         return reply["value"]
+
+
+class Judge:
+    """Judges submissions to one assignment; a context manager.
+
+    The sandboxes are kept from one submission to the next, each check in a fresh process.
+    So one judge is for the submissions of *one* student: :func:`judge` makes a new one.
+
+    Parameters
+    ----------
+    assignment : Assignment
+    options : Options
+    """
+
+    def __init__(self, assignment: Assignment, options: Options) -> None:
+        self.assignment, self.options = assignment, options
+        settings = assignment.settings
+        self.limits = Limits(float(settings.get("seconds", Limits.seconds)),
+                             int(settings.get("megabytes", Limits.megabytes)))  # fmt: skip
+        self._sandboxes: dict[Path, Sandbox] = {}
+
+    def __enter__(self) -> Judge:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for each in self._sandboxes.values():
+            each.stop()
+        self._sandboxes.clear()
+
+    def rows(self, submission: Submission, only: tuple[str, ...] = ()) -> list[Row]:
+        """Return a row for every check, or for those of some questions, in order."""
+        wanted = set(only or self.options.only)
+        rows = []
+        for cell in self.assignment.of_kind("check"):
+            if wanted and not {cell.question, cell.id} & wanted:
+                continue
+            if submission.problem:
+                rows.append(_row(self.assignment, submission, cell, self.options, "missing",
+                                 submission.problem))  # fmt: skip
+            else:
+                rows.append(_judge_cell(self.assignment, submission, cell, self.options,
+                                        self._sandbox(cell.question), self.limits))  # fmt: skip
+        return rows
+
+    def _sandbox(self, question: str) -> Sandbox:
+        folder = library(self.assignment, question)
+        if folder not in self._sandboxes:
+            self._sandboxes[folder] = Sandbox(folder, _preload(self.assignment),
+                                              self.options.mode, self.limits)  # fmt: skip
+        return self._sandboxes[folder]
 
 
 def judge(assignment: Assignment, submission: Submission, options: Options) -> list[Row]:
@@ -188,38 +255,13 @@ def judge(assignment: Assignment, submission: Submission, options: Options) -> l
     list of Row
         One for every check that was asked for, in the notebook's order.
     """
-    rows: list[Row] = []
-    limits = Limits(float(assignment.settings.get("seconds", Limits.seconds)),
-                    int(assignment.settings.get("megabytes", Limits.megabytes)))  # fmt: skip
-    sandboxes: dict[Path, Sandbox] = {}
-    try:
-        for question, cells in _by_question(assignment, options).items():
-            if submission.problem:
-                rows += [_row(assignment, submission, cell, options, "missing", submission.problem)
-                         for cell in cells]  # fmt: skip
-                continue
-            folder = library(assignment, question)
-            if folder not in sandboxes:
-                sandboxes[folder] = Sandbox(folder, _preload(assignment), options.mode, limits)
-            rows += [_judge_cell(assignment, submission, cell, options, sandboxes[folder], limits)
-                     for cell in cells]  # fmt: skip
-    finally:
-        for each in sandboxes.values():
-            each.stop()
-    return rows
+    with Judge(assignment, options) as bench:
+        return bench.rows(submission)
 
 
 def _preload(assignment: Assignment) -> tuple[str, ...]:
     rooms = ("gradcheck", "course.checks", *assignment.settings.get("rooms", ()))
     return tuple(f"workbench.{room}" for room in rooms)
-
-
-def _by_question(assignment: Assignment, options: Options) -> dict[str, list[Cell]]:
-    found: dict[str, list[Cell]] = {}
-    for cell in assignment.of_kind("check"):
-        if not options.only or {cell.question, cell.id} & set(options.only):
-            found.setdefault(cell.question, []).append(cell)
-    return found
 
 
 def _row(

@@ -44,6 +44,9 @@ PACKAGES = (
 )
 SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc/alternatives",
           "/etc/ld.so.cache")  # fmt: skip
+# No bytecode is written, and nothing is on the path but what is named: not the user's own
+# packages, not this folder, not what an installer's .pth files would add.
+FLAGS = ("-B", "-s", "-S", "-P", "-m", "workbench.course.worker")
 STARTED = 20.0  # Seconds that Python may take to start on a busy machine.
 CAN_FORK = sys.platform == "linux"  # Elsewhere a process that has threads is not forked safely.
 
@@ -232,7 +235,7 @@ class Sandbox:
             user = ["--uid", str(100_000 + secrets.randbelow(1_000_000))] if own else []
             command = [*_walls(), "--ro-bind", str(self.library), "/library",
                        "--setenv", "PYTHONPATH", "/library:/site",
-                       _python(), "-B", "-s", "-P", "-m", "workbench.course.worker", number,
+                       _python(), *FLAGS, number,
                        *user, *options]  # fmt: skip
             self.process = subprocess.Popen(
                 command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
@@ -245,7 +248,7 @@ class Sandbox:
             **_environment(),
             "PYTHONPATH": os.pathsep.join([str(self.library), *_found()]),
         }
-        command = [sys.executable, "-B", "-s", "-P", "-m", "workbench.course.worker"]
+        command = [sys.executable, *FLAGS]
         common = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL,
                   "stderr": subprocess.DEVNULL, "cwd": self.folder, "env": environment}  # fmt: skip
         if os.name == "posix":

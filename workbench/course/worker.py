@@ -258,10 +258,12 @@ def limit(seconds: int, megabytes: int, processes: int) -> None:
     for name, value in bounds.items():
         kind = getattr(resource, f"RLIMIT_{name}", None)
         if kind is not None:
-            hard = resource.getrlimit(kind)[1]
-            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            most = resource.getrlimit(kind)[1]
+            value = value if most == resource.RLIM_INFINITY else min(value, most)
+            # Out of time it is told so, by SIGXCPU, a second before it is killed.
+            hard = value + 1 if name == "CPU" and most == resource.RLIM_INFINITY else value
             with contextlib.suppress(OSError, ValueError):
-                resource.setrlimit(kind, (value, value))
+                resource.setrlimit(kind, (value, hard))
 
 
 def serve(connection: socket.socket, limits: dict[str, int]) -> None:
