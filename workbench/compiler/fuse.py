@@ -19,7 +19,7 @@ fits in the cache.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -37,8 +37,9 @@ from workbench.compiler.kernels import (
 )
 from workbench.compiler.opcodes import OPCODES
 from workbench.compiler.program import Instruction, Program, Value
+from workbench.errors import GraphError
 
-__all__ = ["Fused", "Kernel", "fuse"]
+__all__ = ["Fused", "Kernel", "from_groups", "fuse"]
 
 MAX_DEPTH = 32  # Of a cone: the recursion that writes it is bounded by Python's stack.
 MAX_SIZE = 96  # Instructions of a kernel: beyond that registers spill.
@@ -79,6 +80,29 @@ def fuse(program: Program) -> Fused:
     return _Fusion(program).run()
 
 
+def from_groups(program: Program, groups: Sequence[Sequence[Value]]) -> Fused:
+    """Divide a program into kernels that somebody else has chosen.
+
+    Parameters
+    ----------
+    program : Program
+        As for :func:`fuse`.
+    groups : sequence of sequences of Value
+        Results of elementwise instructions of one shape that are to share a loop.  What is
+        in no group has a kernel to itself, or is computed where it is read.
+
+    Returns
+    -------
+    Fused
+
+    Raises
+    ------
+    GraphError
+        If a group cannot be one loop, or a third kernel would have to run in the middle of one.
+    """
+    return _Fusion(program).chosen(groups)
+
+
 @dataclass(eq=False)
 class _Group:
     """Roots that will be one kernel."""
@@ -117,6 +141,35 @@ class _Fusion:
         self._group()
         if self._shared():
             self._group()
+        return Fused(self.program, tuple(self._kernels()), self.aliases)
+
+    def chosen(self, groups: Sequence[Sequence[Value]]) -> Fused:
+        """Divide as :func:`from_groups` says."""
+        number = {x: n for n, group in enumerate(groups) for x in group}
+        self._required()
+        self._worthwhile()
+        for x, n in number.items():
+            readers = self.readers.get(x, ())
+            if any(number.get(y) != n for each in readers for y in each.results):
+                self._materialise(x)
+        made: dict[int, _Group] = {}
+        for each in self.program.instructions:
+            roots = [y for y in each.results if y in self.roots]
+            if not roots or self._alone(each, roots):
+                continue
+            cone, loads = self._cone(roots[0])
+            n = number.get(roots[0], -1)
+            group = made.get(n) or self._new(each, roots[0])
+            space = squeeze(roots[0].shape)
+            if n >= 0 and (group.kind != "loop" or not self._joins(group, space, None, loads)):
+                raise GraphError(self.program.name, "these instructions cannot be one loop",
+                                 given=", ".join(map(repr, groups[n])))  # fmt: skip
+            if n >= 0:
+                made[n] = group
+            self._add(group, [roots[0]], cone, {x for x, _ in loads})
+            if group in group.after:
+                raise GraphError(self.program.name, "another kernel would have to run in the "
+                                 "middle of this one", given=repr(roots[0]))  # fmt: skip
         return Fused(self.program, tuple(self._kernels()), self.aliases)
 
     # --- what lies in memory ---------------------------------------------------------------
@@ -225,13 +278,25 @@ class _Fusion:
             roots = [y for y in each.results if y in self.roots]
             if not roots:
                 continue
-            kind = OPCODES[each.opcode].kind
-            if kind in ("dot", "special", "control"):
-                group = _Group(kind, each.results[0].shape)
-                cone = self._cone_of_special(each)
-                self._add(group, roots, cone, {self.source(x) for x in cone[0].operands})
-            else:
+            if not self._alone(each, roots):
                 self._place(each, roots[0])
+
+    def _alone(self, each: Instruction, roots: list[Value]) -> bool:
+        """Give an instruction that has a kernel to itself that kernel; return whether it has."""
+        kind = OPCODES[each.opcode].kind
+        if kind not in ("dot", "special", "control"):
+            return False
+        cone = self._cone_of_special(each)
+        reads = {self.source(x) for x in cone[0].operands}
+        self._add(_Group(kind, each.results[0].shape), roots, cone, reads)
+        return True
+
+    def _new(self, top: Instruction, root: Value) -> _Group:
+        """Return a group, still empty, for the loop that makes a root."""
+        if not is_reduction(top):
+            return _Group("loop", squeeze(root.shape))
+        space, reduced = squeeze(top.operands[0].shape), reduced_axes(top)
+        return _Group("reduce", space, reduced=reduced, rows=len(space) - 1 in reduced)
 
     def _place(self, top: Instruction, root: Value) -> None:
         cone, loads = self._cone(root)
@@ -256,8 +321,7 @@ class _Fusion:
                     group.rows = len(space) - 1 in (reduced or ())
                 break
         else:
-            group = _Group("reduce" if reduces else "loop", space, reduced=reduced)
-            group.rows = len(space) - 1 in (reduced or ())
+            group = self._new(top, root)
         self._add(group, [root], cone, reads)
 
     def _joins(

@@ -8,7 +8,7 @@ those shapes run it.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,11 +93,12 @@ class Function:
         defaults: Mapping[Variable, Any] | None = None,
         rewriting: Rewriting | None = None,
         threads: int = 1,
+        passes: Sequence[Callable[[compiler.Program], compiler.Program]] = (),
     ) -> None:
         self.inputs, self.outputs, self.updates = inputs, outputs, updates
         self.mode, self.name, self.single = mode, name, single
         self.defaults, self.rewriting = dict(defaults or {}), rewriting
-        self._threads = threads
+        self._threads, self._passes = threads, tuple(passes)
         self._results = [*outputs, *updates.values()]
         self.nodes: list[Apply] = nodes(self._results)
         needed = [*leaves(self._results), *updates]
@@ -303,7 +304,7 @@ class Function:
 
     def _compile(self, given: list[Array]) -> Any:
         target = compiler.best_target() if self.mode == "check" else self.mode
-        return compiler.compile(self._lowered(given), target, self._threads)
+        return compiler.compile(self._lowered(given), target, self._threads, self._passes)
 
     # --- looking inside ----------------------------------------------------------------------
 
@@ -388,6 +389,7 @@ def function(
     name: str | None = None,
     on_unused_input: str = "raise",
     threads: int = 1,
+    passes: Sequence[Callable[[compiler.Program], compiler.Program]] = (),
 ) -> Function:
     """Compile expressions into a callable.
 
@@ -414,6 +416,8 @@ def function(
     threads : int
         Over how many threads mode "llvm" divides a loop over a large array (some 1e6
         elements); products of matrices have the threads that NumPy's have.
+    passes : sequence of functions from compiler.Program to compiler.Program
+        Your own, run in order on every program before the compiler's stages.
 
     Raises
     ------
@@ -439,6 +443,9 @@ def function(
     if not isinstance(threads, int) or threads < 1:
         raise OptionError(where, "this is not a number of threads", given=repr(threads),
                           expected="an int of at least 1")  # fmt: skip
+    if passes and mode == "interpret":
+        raise OptionError(where, 'mode "interpret" makes no program for passes to work on',
+                          expected="a mode that compiles")  # fmt: skip
     if isinstance(inputs, Variable) or not isinstance(inputs, Sequence):
         raise OptionError(where, "inputs is not a list", given=repr(inputs),
                           expected="a list of variables, maybe empty")  # fmt: skip
@@ -465,7 +472,7 @@ def function(
         everything = rewrite(everything, trace=rewriting)
     replaced = dict(zip(new_values, everything[len(results) :], strict=True))
     return Function(variables, everything[: len(results)], replaced, mode, where, single,
-                    defaults, rewriting, threads)  # fmt: skip
+                    defaults, rewriting, threads, passes)  # fmt: skip
 
 
 def _default_updates(

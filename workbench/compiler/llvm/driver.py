@@ -142,6 +142,8 @@ class Executable:
     program : Program
     threads : int
         Over how many threads loops over large arrays are divided.
+    fuse : function from Program to Fused
+        Divides the simplified program into kernels.
 
     Attributes
     ----------
@@ -160,7 +162,9 @@ class Executable:
     (array([2., 2., 2.], dtype=float32),)
     """
 
-    def __init__(self, program: Program, threads: int = 1) -> None:
+    def __init__(
+        self, program: Program, threads: int = 1, fuse: Callable[[Program], Fused] = fuse
+    ) -> None:
         self.seconds: dict[str, float] = {}
         self.threads = threads
         self.program: Program = self._timed("simplify", lambda: simplify(program))
