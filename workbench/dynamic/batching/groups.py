@@ -8,10 +8,11 @@ groups of one signature that run as one call.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from workbench.dynamic.ops import broadcast_to, reshape, stack
 from workbench.dynamic.ops.elementwise import values
 from workbench.dynamic.tensor import Tensor
 from workbench.errors import GraphError
+
+Plan: TypeAlias = Callable[[list[int], list[tuple[int, ...]]], Iterable[Iterable[int]]]
+"""What runs together, in order, of calls with these signatures and needs; all by number."""
 
 VARIES: Any = object()
 """Stands for an argument that differs from call to call."""
@@ -246,6 +250,49 @@ def agenda(groups: list[Group]) -> Iterator[list[Group]]:
                 waiting[follower] -= 1
                 if not waiting[follower]:
                     add(follower)
+
+
+def planned(plan: Plan, groups: list[Group]) -> list[list[Group]]:
+    """Return groups of one call each in the order of somebody's plan.
+
+    Raises
+    ------
+    GraphError
+        If they cannot run so.
+    """
+    place = {group: number for number, group in enumerate(groups)}
+    kinds: dict[Signature, int] = {}
+    signatures = [kinds.setdefault(group.signature, len(kinds)) for group in groups]
+    needs = [tuple(sorted(place[source] for source in group.sources())) for group in groups]
+    order = [[operator.index(number) for number in together]
+             for together in plan(list(signatures), list(needs))]  # fmt: skip
+
+    def refuse(problem: str, number: int, fix: str) -> GraphError:
+        named = f"call {number}"
+        if 0 <= number < len(groups):
+            named += f", {groups[number].signature}"
+        return GraphError("batching", f"the plan {problem}", given=named, fix=fix)
+
+    ran: set[int] = set()
+    for together in order:
+        for number in together:
+            if not 0 <= number < len(groups):
+                raise refuse("names a call that there is not", number,
+                             f"number them from 0 to {len(groups) - 1}")  # fmt: skip
+            if signatures[number] != signatures[together[0]]:
+                raise refuse("mixes signatures in one launch", number,
+                             "put together only calls of one signature")  # fmt: skip
+            if missing := [each for each in needs[number] if each not in ran]:
+                raise refuse("runs a call before what it needs", number,
+                             f"run call {missing[0]} in an earlier launch")  # fmt: skip
+        for number in together:
+            if number in ran:
+                raise refuse("runs a call twice", number, "name each call once")
+            ran.add(number)
+    for number in range(len(groups)):
+        if number not in ran:
+            raise refuse("leaves out a call", number, "name each call once")
+    return [[groups[number] for number in together] for together in order if together]
 
 
 class Launch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,10 @@ from workbench.dynamic.batching.groups import (
     Kind,
     Lane,
     Launch,
+    Plan,
     Signature,
     agenda,
+    planned,
 )
 from workbench.dynamic.batching.lazy import Lazy, running
 from workbench.dynamic.batching.report import Launched, Report
@@ -45,12 +47,16 @@ class batching:  # noqa: N801 (it is used as a function is)
 
     Parameters
     ----------
-    strategy : {"agenda", "depth", "none"}
+    strategy : {"agenda", "depth", "none"} or callable
         ``"depth"`` runs together what has the same distance from the leaves, as
         TensorFlow Fold did.  ``"agenda"`` looks at which of these groups are ready, and
         runs next, together, those of the signature with the lowest average depth; so the
         losses of examples of different sizes come last, and all at once.  ``"none"``
-        runs call by call in order, for comparison.
+        runs call by call in order, for comparison.  A function of your own,
+        ``plan(signatures, needs)``, gets for each waiting call the number of its
+        signature, and the numbers of the calls whose results it needs; calls are
+        numbered from 0, as they were recorded.  It returns lists of numbers: what runs
+        together, in order.  Only calls of one signature can.
 
     Attributes
     ----------
@@ -62,7 +68,8 @@ class batching:  # noqa: N801 (it is used as a function is)
     UnknownNameError
         For another strategy.
     GraphError
-        If an argument is edited in place while an operation on it has yet to run.
+        If an argument is edited in place while an operation on it has yet to run; or if a
+        plan of yours leaves out a call, names one twice or too early, or mixes signatures.
 
     Notes
     -----
@@ -97,10 +104,11 @@ class batching:  # noqa: N801 (it is used as a function is)
     ([2.0, 3.0, 4.0], 3)
     """
 
-    def __init__(self, strategy: str = "agenda") -> None:
-        if strategy not in STRATEGIES:
+    def __init__(self, strategy: str | Plan = "agenda") -> None:
+        if not callable(strategy) and strategy not in STRATEGIES:
             raise unknown_name("batching", "strategy", strategy, STRATEGIES)
         self.strategy = strategy
+        self._alone = strategy == "none" or callable(strategy)  # Each call a group of its own.
         self.report = Report()
         self._made = 0
         self._groups: dict[Any, Group] = {}  # Those that have yet to run.
@@ -217,7 +225,7 @@ class batching:  # noqa: N801 (it is used as a function is)
             )
             signature = Signature(cls, rule_of(cls), tuple(kinds), kind, mode.enabled)
             self._signatures[same] = signature
-        alone = self.strategy == "none"
+        alone = self._alone
         where = (object(), 0) if alone else (signature, depth)
         group = self._groups.get(where)
         if group is None:
@@ -261,9 +269,13 @@ class batching:  # noqa: N801 (it is used as a function is)
 
     def _run(self, groups: list[Group]) -> None:
         groups.sort(key=lambda group: (group.depth, group.number))
-        if self.strategy == "none":
+        if self._alone:
             groups.sort(key=lambda group: group.number)
-        for together in agenda(groups) if self.strategy == "agenda" else zip(groups, strict=True):
+        if callable(self.strategy):
+            order: Iterable[Sequence[Group]] = planned(self.strategy, groups)
+        else:
+            order = agenda(groups) if self.strategy == "agenda" else zip(groups, strict=True)
+        for together in order:
             self._launch(together)
 
     def _launch(self, groups: Sequence[Group]) -> None:
