@@ -49,7 +49,7 @@ doctor: $(VENV)/run  ## Say what this installation can do, and what it lacks.
 	$(BIN)/workbench doctor
 
 exercises: $(VENV)/dev  ## Make exercises/ anew from solutions/, through nbgrader.
-	$(BIN)/python -m workbench.course.nbgrader release 01-gradients-by-hand
+	for name in $$(ls solutions); do $(BIN)/workbench release $$name || exit 1; done
 
 peers: $(VENV)/peers  ## Install PyTorch, JAX and autograd, for `make bench` and `make test-peers`.
 

@@ -95,6 +95,24 @@ QUESTION_2 = (
     affine(
         "no bias", "bias is missing", ("x @ w + b", "x @ w + 0 * b"), loses=("q2-check-forward",)
     ),
+    affine(
+        "bias taken away",
+        "values are wrong",
+        ("x @ w + b", "x @ w - b"),
+        loses=("q2-check-forward",),
+    ),
+    affine(
+        "learned by heart",
+        "shape is wrong",
+        ("x @ w + b", "np.array([[15.0, 22, 29], [21, 24, 27], [27, 26, 25]])"),
+        loses=("q2-check-forward",),
+    ),
+    affine(
+        "adds the bias to w in place",
+        "changed its argument w in place",
+        ("return x @ w + b, (x, w)", "w += 0.5\n    y = x @ w + b\n    return y, (x, w)"),
+        loses=("q2-check-forward", "q2-check-backward"),
+    ),
     affine("bias not summed", r"\bb\b", ("g.sum(axis=0)", "g")),
     affine("bias averaged", "batch", ("g.sum(axis=0)", "g.mean(axis=0)")),
     affine("bias summed over the wrong axis", r"\bb\b", ("g.sum(axis=0)", "g.sum(axis=1)")),
@@ -237,3 +255,69 @@ QUESTION_5 = (
 )
 QUESTIONS = (QUESTION_1, QUESTION_2, QUESTION_3, QUESTION_4, QUESTION_5)
 MUTANTS = tuple(mutant for question in QUESTIONS for mutant in question)
+
+EQUIVALENT = {
+    "return float(4 * np.finfo(dtype).eps) ** (1 / 3)": "the bottom of the curve is flat",
+}
+
+
+def cheat(name, cell, loses, answer):
+    """Return an answer that calls the library; in the sandbox the body it calls is withheld."""
+    return Mutant(name, cell, (), loses, "withheld", answer)
+
+
+CHEATS = (
+    cheat(
+        "the library's difference",
+        "q1-numeric-gradient",
+        ("q1-check-gradient",),
+        """def numeric_gradient(f, x, step):
+    return gradcheck.numeric_gradient(f, x, step=step)
+""",
+    ),
+    cheat(
+        "the library's pair",
+        "q2-affine",
+        ("q2-check-forward", "q2-check-backward"),
+        "affine, affine_backward = manual.affine, manual.affine_backward\n",
+    ),
+    cheat(
+        "a difference quotient for a derivative",
+        "q2-affine",
+        ("q2-check-backward",),
+        """def affine(x, w, b):
+    return x @ w + b, (x, w, b)
+
+
+def affine_backward(g, cache):
+    wide = [each.astype(np.float64) for each in cache]
+    found = gradcheck.numeric_gradient(lambda x, w, b: np.sum(g * (x @ w + b)), wide)
+    return tuple(each.astype(g.dtype) for each in found)
+""",
+    ),
+    cheat(
+        "the library's pair",
+        "q3-softmax-cross-entropy",
+        ("q3-check-forward", "q3-check-backward"),
+        """def softmax_cross_entropy(logits, labels):
+    return manual.softmax_cross_entropy(logits, labels)
+
+
+def softmax_cross_entropy_backward(g, cache):
+    return manual.softmax_cross_entropy_backward(g, cache)
+""",
+    ),
+    cheat(
+        "the library's backward",
+        "q4-conv2d-backward",
+        ("q4-check",),
+        """def conv2d_backward(g, cache):
+    x_shape, w, windows, stride, padding = cache
+    b = np.zeros(len(w), w.dtype)
+    x = col2im(windows, x_shape, stride, padding)
+    x /= np.maximum(col2im(np.ones_like(windows), x_shape, stride, padding), 1)
+    _, own = manual.conv2d(x, w, b, stride, padding)
+    return manual.conv2d_backward(g, own)
+""",
+    ),
+)

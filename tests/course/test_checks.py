@@ -116,7 +116,7 @@ def test_same_names_the_first_wrong_element():
         (np.array([[1.0, 2.0], [3.0, np.nan]]), "nan and infinity come from an overflow"),
         (-np.array([[1.0, 2.0], [3.0, 4.0]]), "all of it has the wrong sign"),
         (np.array([[1.0, 3.0], [2.0, 4.0]]), "it is transposed"),
-        (np.array([[3.0, 6.0], [9.0, 12.0]]), "all of it is 3 times too large"),
+        (np.array([[3.0, 6.0], [9.0, 12.0]]), "all of it is 3 times what it should be"),
         (np.float32([[1, 2], [3, 4]]), "the dtype is wrong"),
     ],
 )

@@ -409,7 +409,7 @@ def _general_cause(actual: Any, expected: Any) -> str | None:
     at = np.unravel_index(np.argmax(np.abs(expected)), expected.shape)
     factor = actual[at] / expected[at] if expected[at] else 0.0
     if factor and _close(actual, factor * expected):
-        return f"all of it is {factor:.6g} times too large"
+        return f"all of it is {factor:.6g} times what it should be"
     return None
 
 

@@ -12,6 +12,7 @@ Whatever happens, there is a row for every check.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import hmac
@@ -32,7 +33,7 @@ from workbench.course.channel import Channel, ClosedError, ProtocolError, TooLat
 from workbench.course.library import library
 from workbench.course.notebooks import Assignment, Cell, Submission
 from workbench.course.results import Row
-from workbench.course.sandbox import Limits, Sandbox
+from workbench.course.sandbox import Ended, Limits, Sandbox
 
 __all__ = ["Judge", "Options", "judge", "student_secret"]
 
@@ -301,26 +302,26 @@ def _judge_cell(
     except Exception as error:  # The check met a value that it could make nothing of.
         verdict = "fail"
         feedback = f"the check cannot use what your code returned: {type(error).__name__}: {error}"
-    memory = _finish(sandbox, desk, verdict)
+    end = _finish(sandbox, desk, verdict)
     if verdict == "died":
-        verdict, feedback = _fate(memory.signal, limits)
+        verdict, feedback = _fate(end.signal, limits)
     seconds = time.monotonic() - begin
-    largest = max(memory.memory, desk.largest if desk else 0)
+    largest = max(end.memory, desk.largest if desk else 0)
     return _row(assignment, submission, cell, options, verdict, feedback, seconds, largest)
 
 
-def _finish(sandbox: Sandbox, desk: _Desk | None, verdict: str) -> Any:
-    if desk is None or verdict in ("timeout", "out of memory", "tampered"):
+def _finish(sandbox: Sandbox, desk: _Desk | None, verdict: str) -> Ended:
+    if desk is None:
         sandbox.stop()
         return sandbox.ended()
-    desk.channel.idle = None
-    desk.channel.deadline = time.monotonic() + 1
-    try:
-        desk.channel.send({"do": "quit"})
-    except (ClosedError, TooLateError):
-        pass
-    finally:
-        desk.channel.close()
+    if verdict in ("timeout", "out of memory", "tampered"):
+        sandbox.stop()
+    else:
+        desk.channel.idle = None
+        desk.channel.deadline = time.monotonic() + 1
+        with contextlib.suppress(ClosedError, TooLateError):
+            desk.channel.send({"do": "quit"})
+    desk.channel.close()
     return sandbox.ended()
 
 

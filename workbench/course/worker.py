@@ -12,7 +12,6 @@ back with one of its own.
 from __future__ import annotations
 
 import argparse
-import ast
 import builtins
 import contextlib
 import gc
@@ -23,6 +22,7 @@ import os
 import re
 import signal
 import socket
+import symtable
 import sys
 import warnings
 from collections.abc import Callable
@@ -207,39 +207,36 @@ def timer(seconds: float) -> Any:
 
 def plan(cells: list[dict[str, Any]], names: list[str]) -> list[int]:
     """Choose the cells to run: given and own ones, and those that define what these need."""
-    defined, used = [], []
-    for cell in cells:
-        try:
-            tree = ast.parse(without_magics(cell["source"]))
-            defined.append(definitions(tree))
-            used.append({node.id for node in ast.walk(tree) if isinstance(node, ast.Name)})
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            defined.append(set())
-            used.append(set())
+    tables = [globals_of(cell["source"]) for cell in cells]
     chosen: set[int] = set()
     fresh = {i for i, cell in enumerate(cells) if cell["role"] != "other"}
-    wanted = set(names)
+    wanted, here = set(names), set()
+    for i in fresh:
+        here |= tables[i][0]
     while fresh:
         chosen |= fresh
         for i in fresh:
-            wanted |= used[i]
-        here = set().union(*(defined[i] for i in chosen if cells[i]["role"] != "other"))
-        fresh = {i for i, cell in enumerate(cells) if i not in chosen
-                 and (wanted - here) & defined[i]}  # fmt: skip
+            wanted |= tables[i][1]
+        fresh = {i for i in range(len(cells)) if i not in chosen
+                 and (wanted - here) & tables[i][0]}  # fmt: skip
     return sorted(chosen)
 
 
-def definitions(tree: ast.Module) -> set[str]:
-    """Name what a cell binds at its top level."""
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            found.add(node.name)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            found.add(node.id)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            found |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
-    return found
+def globals_of(source: str) -> tuple[set[str], set[str]]:
+    """Return the global names that a cell binds, and those that it uses, in functions too."""
+    try:
+        top = symtable.symtable(without_magics(source), "<cell>", "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set(), set()
+    bound = {each.get_name() for each in top.get_symbols() if each.is_assigned()
+             or each.is_imported() or each.is_namespace()}  # fmt: skip
+    used = {each.get_name() for each in top.get_symbols() if each.is_referenced()}
+    inner = list(top.get_children())
+    while inner:
+        scope = inner.pop()
+        inner += scope.get_children()
+        used |= {each.get_name() for each in scope.get_symbols() if each.is_global()}
+    return bound, used - bound
 
 
 # --- the process --------------------------------------------------------------------
