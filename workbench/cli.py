@@ -457,6 +457,103 @@ def release(
     typer.echo(make(name, course, force=force))
 
 
+@app.command(rich_help_panel="Course")
+@plain_errors
+def collect(
+    name: NAME,
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DOWNLOAD", help="A zip file or folder from Canvas, Moodle or Blackboard."
+        ),
+    ],
+    course: COURSE = Path(),
+) -> None:
+    """Put what a learning-management system gives away into submitted/.
+
+    One line a file says what became of it. Exit status 1 if one was refused.
+    """  # fmt: skip
+    from workbench.course.folder import collect as take
+
+    found = take(source, name, course)
+    for each in found:
+        typer.echo(str(each))
+    if any(each.action == "refused" for each in found):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command(rich_help_panel="Course")
+@plain_errors
+def export(
+    name: NAME,
+    to: Annotated[str, typer.Option(help="canvas, moodle, blackboard or plain.")] = "plain",
+    column: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Header that the system has for the mark.")
+    ] = None,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="[default: grades-NAME.csv]")
+    ] = None,
+    course: COURSE = Path(),
+) -> None:
+    """Write the marks of gradebook.db as a CSV file for a learning-management system."""
+    from workbench.course.export import write_csv
+    from workbench.course.gradebook import scores
+
+    found = scores(name, course)
+    path = write_csv(csv_file or course / f"grades-{name}.csv", found, name, to, column)
+    typer.echo(path)
+    if unread := sum(each.unread for each in found):
+        typer.echo(f"{unread} of {len(found)} still have free text to be read", err=True)
+
+
+@app.command(rich_help_panel="Course")
+@plain_errors
+def similarity(
+    name: NAME,
+    submitted: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="[default: submitted/ in the course folder]")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="[default: similarity-NAME.html]")
+    ] = None,
+    course: COURSE = Path(),
+) -> None:
+    """List answers that share more structure than the exercise gave everybody.
+
+    For you to look at: the page shows both sides, and says nothing about anybody.
+    """  # fmt: skip
+    from workbench.course.grading import compare_answers
+
+    path = report or course / f"similarity-{name}.html"
+    found = compare_answers(name, course, submitted, path)
+    typer.echo(f"{path}: {len(found.pairs)} pairs of {found.number} submissions share structure")
+
+
+course_app = typer.Typer(name="course", help="Make a course folder.", no_args_is_help=True)
+app.add_typer(course_app, rich_help_panel="Course")
+
+
+@course_app.command()
+@plain_errors
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="CLONE",
+            help="A clone of the workbench's repository.  "
+            "[default: the one that this package runs from]",
+        ),
+    ] = None,
+) -> None:
+    """Make an instructor's folder that works at once: assignments, settings, a secret."""
+    from workbench.course.folder import init as make
+
+    made = make(directory, source)
+    typer.echo(f"{made}: read README.md there; then: cd {made} && workbench grade NAME")
+
+
 def main() -> None:
     """Run the command line (the ``workbench`` script)."""
     app(prog_name="workbench")

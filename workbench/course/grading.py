@@ -31,7 +31,9 @@ from workbench.files import atomic_write
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Graded", "course_secret", "grade_course", "read_overlay", "table"]
+    from workbench.course.similarity import Report
+
+__all__ = ["Graded", "compare_answers", "course_secret", "grade_course", "read_overlay", "table"]
 
 STATE = ".workbench"  # In the course folder: the secret, the lock, the journals.
 
@@ -233,6 +235,28 @@ def _alone(course: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def compare_answers(
+    name: str, course: Path | str, submitted: Path | str | None, path: Path | str
+) -> Report:
+    """Compare all submissions with each other; write the page to ``path``.
+
+    Raises
+    ------
+    UnknownNameError, DataError
+        If there is nothing to compare.
+    """
+    from workbench.course.selfcheck import find_notebook_of, read_own
+    from workbench.course.similarity import write_similarity
+
+    assignment = read_assignment(name, course)
+    folder = Path(submitted) if submitted else Path(course) / "submitted"
+    answers = {each.student: each.parse(assignment).answers
+               for each in find_submissions(folder, name)}  # fmt: skip
+    released, _ = read_own(find_notebook_of(name, course))
+    release = {cell.id: cell.source for cell in released.of_kind("answer")}
+    return write_similarity(answers, assignment, release, path)
 
 
 def table(rows: Sequence[Row], title: str) -> Table:
