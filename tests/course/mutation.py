@@ -7,6 +7,7 @@ arguments exchanged), after DeMillo, Lipton and Sayward (1978).
 
 import ast
 import copy
+import difflib
 
 SWAPS = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
@@ -24,9 +25,11 @@ def mutants(source):
     before = ast.unparse(tree).splitlines()
     for made in trees(tree):
         text = ast.unparse(ast.fix_missing_locations(made))
-        after = text.splitlines()
-        new = [line.strip() for line in after if line not in before]
-        gone = [line.strip() for line in before if line not in after]
+        if text.splitlines() == before:  # Two equal arguments, exchanged.
+            continue
+        changed = list(difflib.ndiff(before, text.splitlines()))
+        new = [line[2:].strip() for line in changed if line[0] == "+"]
+        gone = [line[2:].strip() for line in changed if line[0] == "-"]
         yield " / ".join(new) or f"(without) {' / '.join(gone)}", text
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -309,8 +308,6 @@ def _append(journal: Path, key: str, rows: list[Row]) -> None:
     try:
         with open(journal, "a", encoding="utf-8") as file:
             file.write(_entry(key, rows))
-            file.flush()
-            os.fsync(file.fileno())
     except OSError as error:
         raise DataError("grade", f"cannot write {journal}: {error.strerror}",
                         fix="make room, then go on with --resume; what is graded is kept"

@@ -12,6 +12,7 @@ allocates what a header claims before it looks how much follows.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import socket
@@ -27,6 +28,7 @@ __all__ = ["Channel", "ClosedError", "ProtocolError", "TooLateError"]
 LARGEST_TEXT = 8 << 20  # Bytes of JSON in a message; nobody's answer is a book.
 LARGEST_ARRAYS = 64 << 20  # Bytes of all arrays in a message.
 MOST_ARRAYS = 10_000
+MOST_ENTRIES = 10_000  # In a set or dict; keys can be made to collide, and n then cost n * n.
 DEEPEST = 60  # Levels of lists in lists; far below Python's limit on recursion.
 CHUNK = 1 << 20
 
@@ -100,7 +102,8 @@ class Channel:
         try:
             while view:
                 self._wait()
-                view = view[self.connection.send(view[:CHUNK]) :]
+                with contextlib.suppress(TimeoutError):  # Who reads late is not gone.
+                    view = view[self.connection.send(view[:CHUNK]) :]
         except OSError as error:
             raise ClosedError from error
 
@@ -123,7 +126,8 @@ class Channel:
         length, number = HEAD.unpack(self._read(HEAD.size))
         if length > LARGEST_TEXT or number > MOST_ARRAYS:
             raise ProtocolError(f"a message of {length:,} bytes and {number:,} arrays")
-        text, arrays, total = self._read(length), [], 0
+        text, total = self._read(length), 0
+        arrays: list[bytearray | None] = []
         for _ in range(number):
             (size,) = SIZE.unpack(self._read(SIZE.size))
             total += size
@@ -170,6 +174,8 @@ class Channel:
         if depth > DEEPEST:
             raise TypeError(f"lists nested more than {DEEPEST} deep")
         kind = type(value)
+        if kind in (set, frozenset, dict) and len(value) > MOST_ENTRIES:
+            raise TypeError(f"a {kind.__name__} of more than {MOST_ENTRIES:,} entries")
         if value is None or kind in (bool, int, float, str):
             return value
         if kind is np.ndarray or (isinstance(value, np.generic) and value.dtype.str in DTYPES):
@@ -205,12 +211,14 @@ class Channel:
         kind = "array" if isinstance(value, np.ndarray) else "scalar"
         return {kind: [array.dtype.str, list(array.shape), layout, len(arrays) - 1]}
 
-    def _decode(self, value: Any, arrays: list[bytearray], depth: int) -> Any:
+    def _decode(self, value: Any, arrays: list[bytearray | None], depth: int) -> Any:
         if depth > DEEPEST + 1:
             raise ValueError("too deep")
         if value is None or isinstance(value, bool | int | float | str):
             return value
         ((kind, inside),) = value.items()
+        if kind in ("set", "frozenset", "dict") and len(inside) > MOST_ENTRIES:
+            raise ValueError("too many entries")
         if kind in ("array", "scalar"):
             return self._decode_array(kind, inside, arrays)
         if kind in ("list", "tuple", "set", "frozenset", "slice"):
@@ -238,14 +246,15 @@ class Channel:
         raise ValueError("no such kind of value")
 
     @staticmethod
-    def _decode_array(kind: str, inside: Any, arrays: list[bytearray]) -> Any:
+    def _decode_array(kind: str, inside: Any, arrays: list[bytearray | None]) -> Any:
         name, shape, layout, place = inside
         dtype = DTYPES[name]
         if len(shape) > 32 or not all(type(n) is int and n >= 0 for n in shape):
             raise ValueError("no shape")
         data = arrays[place]
-        if math.prod(shape) * dtype.itemsize != len(data):
+        if data is None or math.prod(shape) * dtype.itemsize != len(data):
             raise ValueError("a shape that its bytes do not fill")
+        arrays[place] = None  # For one array each, or few bytes could ask for many copies.
         array = np.frombuffer(data, dtype).reshape(shape)
         if kind == "scalar":
             return array[()]

@@ -19,11 +19,12 @@ from workbench.course.text import plain, require_folder
 from workbench.errors import DataError, require
 from workbench.files import atomic_write
 
-__all__ = ["feedback_page", "write_feedback"]
+__all__ = ["SIGNS", "feedback_page", "write_feedback"]
 
-#: What a reader sees beside the colour, and what to do next.
-_SYMBOLS = {"pass": "✓", "fail": "✗", "timeout": "∞", "died": "■", "out of memory": "▲",
-            "tampered": "!", "missing": "?"}  # fmt: skip
+#: What a reader sees beside the colour.
+SIGNS = {"pass": "✓", "fail": "✗", "timeout": "∞", "died": "■", "out of memory": "▲",
+         "tampered": "!", "missing": "?"}  # fmt: skip
+#: What to do next.
 _NEXT = {
     "pass": "",
     "fail": "Read the message above from its first line, then the visible checks of the question: "
@@ -76,6 +77,7 @@ def feedback_page(rows: Iterable[Row], assignment: Assignment, course: str = "")
         share=round(100 * got / most) if most else 0,
         passed=sum(row.verdict == "pass" for row in rows),
         questions=[_question(row, assignment) for row in rows],
+        hand_points=_points(sum(cell.points for cell in assignment.of_kind("manual"))),
         by_hand=[{"title": _title(assignment, cell), "points": _points(cell.points)}
                  for cell in assignment.of_kind("manual")],
         unisolated=any(row.isolation == "UNISOLATED" for row in rows),
@@ -91,7 +93,8 @@ def write_feedback(rows: Iterable[Row], assignment: Assignment, folder: Path | s
     for student, own in sorted(by_student.items()):
         require_folder("feedback", student)
         path = Path(folder) / student / assignment.name / f"{assignment.name}.html"
-        written.append(atomic_write(path, feedback_page(own, assignment), where="feedback"))
+        written.append(atomic_write(path, feedback_page(own, assignment), where="feedback",
+                                    durable=False))  # fmt: skip
     return written
 
 
@@ -113,7 +116,7 @@ def _question(row: Row, assignment: Assignment) -> dict[str, Any]:
         "title": _title(assignment, cell) if cell else row.question,
         "verdict": row.verdict,
         "meaning": VERDICTS.get(row.verdict, ""),
-        "symbol": _SYMBOLS.get(row.verdict, "?"),
+        "symbol": SIGNS.get(row.verdict, "?"),
         "points": _points(row.points),
         "max_points": _points(row.max_points),
         "feedback": plain(row.feedback).strip(),
@@ -140,7 +143,13 @@ def _title(assignment: Assignment, cell: Cell) -> str:
     if not titles:
         return cell.id
     # A part of a question is named with its question: the farthest heading is the question's.
-    return titles[0] if len(titles) == 1 else f"{titles[-1]} · {titles[0]}"
+    title = titles[0] if len(titles) == 1 else f"{titles[-1]} · {titles[0]}"
+    title = re.sub(r" \([0-9.]+ points?\)$", "", title)  # They stand beside it.
+    # Two checks under one heading are told apart by their ids: q2-check-forward.
+    part = cell.id.removeprefix(f"{cell.question}-check").strip("-").replace("-", " ")
+    alike = [each for each in assignment.of_kind("check") if each.question == cell.question
+             and _before(assignment, each)[:1] == _before(assignment, cell)[:1]]  # fmt: skip
+    return f"{title} · {part}" if cell.kind == "check" and len(alike) > 1 else title
 
 
 def _hints(assignment: Assignment, cell: Cell) -> list[str]:

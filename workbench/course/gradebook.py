@@ -5,8 +5,8 @@ things: the database ``gradebook.db`` and the notebooks under ``autograded/``.  
 written here, from verdicts that were reached outside the student's process.
 
 The tables are nbgrader's, reached by its :class:`nbgrader.api.Gradebook`.  Its methods
-commit at every step; here the objects are made and changed in its session, and each
-student is one commit: a run that is killed leaves whole students, or nothing of them.
+commit at every step; here the objects are made and changed in its session, and the marks
+of a run are one commit: a run that is killed leaves all of them, or none.
 
 A penalty for lateness is a plugin of ``nbgrader autograde``, and is not applied here.
 """
@@ -115,6 +115,7 @@ def write_marks(
         for cell in release.cells
         if cell.metadata.get("nbgrader", {}).get("solution")
     }
+    files: list[tuple[Path, str]] = []
     with _gradebook(course, course_id) as gradebook:
         _define(gradebook, assignment.name, source)
         for student, own in sorted(by_student.items()):
@@ -132,15 +133,16 @@ def write_marks(
             }
             stamp = _timestamp(Path(course) / SUBMITTED / student / assignment.name)
             _mark(gradebook, assignment.name, student, own, blank, changed, stamp)
-            # After the commit: what is lost between the two is written by the next run.
             shown = _shown(release, own, texts)
             if shown != earlier:
                 text = json.dumps(shown, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
-                atomic_write(path / f"{assignment.name}.ipynb", text, where="gradebook")
+                files.append((path / f"{assignment.name}.ipynb", text))
             if stamp is not None:
-                atomic_write(
-                    path / "timestamp.txt", f"{stamp.isoformat()} UTC\n", where="gradebook"
-                )
+                files.append((path / "timestamp.txt", f"{stamp.isoformat()} UTC\n"))
+        gradebook.db.commit()
+    # After the commit: what is lost between the two is written by the next run.
+    for path, text in files:
+        atomic_write(path, text, where="gradebook", durable=False)
     return sorted(by_student)
 
 
@@ -352,7 +354,6 @@ def _mark(
             grade.needs_manual_grade = True
     for comment in submitted.comments:
         comment.auto_comment = "No response." if comment.cell.name in blank else None
-    gradebook.db.commit()
 
 
 def _shown(release: Any, rows: Mapping[str, Row], texts: Mapping[str, str]) -> Any:

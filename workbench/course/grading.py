@@ -8,10 +8,12 @@ just the same by a run with ``--resume``.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import platform
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,11 +27,14 @@ from workbench.course.notebooks import Assignment, read_assignment
 from workbench.course.referee import Options
 from workbench.course.results import Row
 from workbench.course.sandbox import UNISOLATED, isolation
+from workbench.course.text import plain
 from workbench.errors import DataError, OptionError, require, unknown_name
 from workbench.files import atomic_write
 
 if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
     from rich.table import Table
+    from rich.text import Text
 
     from workbench.course.similarity import Report
 
@@ -127,6 +132,8 @@ def grade_course(
             mode="" if scheduler else isolation()[0],
             overlay=read_overlay(overlay, assignment),
         )
+        # nbgrader takes seconds to import; let it, while the judges judge.
+        threading.Thread(target=importlib.import_module, args=("nbgrader.api",)).start()
         begin = time.monotonic()
         rows = grade(assignment, handed, options, jobs=jobs, scheduler=scheduler,
                      journal=course / STATE / f"{name}.jsonl", resume=resume,
@@ -259,31 +266,89 @@ def compare_answers(
     return write_similarity(answers, assignment, release, path)
 
 
-def table(rows: Sequence[Row], title: str) -> Table:
-    """Return the verdicts as a table: a line a student, a column a check."""
+def table(rows: Sequence[Row], title: str) -> RenderableType:
+    """Return the verdicts as a table: a line a student, a column a check.
+
+    Where the terminal is too narrow for that, a column is a question, and a sign, explained
+    below the table, stands for what went wrong.
+    """
+    return _Fitting(_by_check(rows, title), _by_question(rows, title))
+
+
+class _Fitting:
+    """The first of some tables that has room, or else the last."""
+
+    def __init__(self, *tables: Table) -> None:
+        self.tables = tables
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.measure import Measurement
+
+        unbounded = options.update(max_width=10_000)
+        yield next((each for each in self.tables if Measurement.get(console, unbounded, each).maximum
+                    <= options.max_width), self.tables[-1])  # fmt: skip
+
+
+def _by_check(rows: Sequence[Row], title: str) -> Table:
+    def cell(own: dict[str, Row], check: str) -> Text:
+        return _verdict(own[check], own[check].verdict)
+
+    checks = list(dict.fromkeys(row.question for row in rows))
+    # "q1-check-step" stands over its column as "q1", and "step" below that.
+    heads = {check: check.replace("-check", "").replace("-", "\n", 1) for check in checks}
+    return _table(rows, title, heads, cell)
+
+
+def _by_question(rows: Sequence[Row], title: str) -> Table:
+    from rich.text import Text
+
+    from workbench.course.feedback import SIGNS
+
+    def cell(own: dict[str, Row], question: str) -> Text:
+        return Text(" ").join(_verdict(row, SIGNS[row.verdict]) for row in own.values()
+                              if row.question.split("-")[0] == question)  # fmt: skip
+
+    heads = dict.fromkeys(row.question.split("-")[0] for row in rows)
+    shown = _table(rows, title, {each: each for each in heads}, cell)
+    met = dict.fromkeys(row.verdict for row in rows if row.verdict != "pass")
+    shown.caption = "   ".join(f"{SIGNS[verdict]} {verdict}" for verdict in met)
+    return shown
+
+
+def _verdict(row: Row, otherwise: str) -> Text:
+    from rich.text import Text
+
+    passed = row.verdict == "pass"
+    return Text(f"{row.points:g}", "blue") if passed else Text(otherwise, "dark_orange")
+
+
+def _table(
+    rows: Sequence[Row],
+    title: str,
+    heads: dict[str, str],
+    cell: Callable[[dict[str, Row], str], Text],
+) -> Table:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    questions = list(dict.fromkeys(row.question for row in rows))
-    shown = Table(title=title)
-    shown.add_column("student", no_wrap=True)
-    for each in questions:
-        shown.add_column(each, justify="right", overflow="fold")
-    shown.add_column("points", justify="right", no_wrap=True)
-    shown.add_column("time", justify="right", no_wrap=True)
-    if any(row.isolation == UNISOLATED for row in rows):
-        shown.add_column("isolation", no_wrap=True)
+    shown = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    shown.add_column("student", overflow="fold", max_width=32)
+    for head in (*heads.values(), "points", "time"):
+        shown.add_column(head, justify="right", no_wrap=True)
     by_student: dict[str, dict[str, Row]] = {}
     for row in rows:
         by_student.setdefault(row.student, {})[row.question] = row
+    open_air = any(row.isolation == UNISOLATED for row in rows)
+    if open_air:
+        shown.add_column("isolation", no_wrap=True)
     for student, own in by_student.items():
-        cells = [Text(f"{own[q].points:g}", "blue") if own[q].verdict == "pass"
-                 else Text(own[q].verdict, "dark_orange") for q in questions]  # fmt: skip
         points, most = (sum(getattr(row, kind) for row in own.values())
                         for kind in ("points", "max_points"))  # fmt: skip
-        line = [Text(student), *cells, Text(f"{points:g} of {most:g}"),
-                Text(f"{sum(row.seconds for row in own.values()):.2f} s")]  # fmt: skip
-        if len(shown.columns) > len(line):
+        line = [Text(plain(student, 200)), *(cell(own, each) for each in heads),
+                Text(f"{points:g} of {most:g}"),
+                Text(f"{sum(row.seconds for row in own.values()):.1f} s")]  # fmt: skip
+        if open_air:
             line.append(Text(next(iter(own.values())).isolation))
         shown.add_row(*line)
     return shown

@@ -104,10 +104,12 @@ def _run(source: str, namespace: dict[str, Any]) -> tuple[bool, str]:
 
 def _panel(name: str, points: float, failed: bool, text: str) -> str:
     symbol, colour, words = _FAILED if failed else _PASSED
-    body = f"<pre style='margin:.4em 0 0 1.6em;white-space:pre-wrap'>{html.escape(text)}</pre>"
+    # The colour is in the border only: text keeps the contrast of the reader's theme.
+    style = "margin:.4em 0 0 1.6em;white-space:pre-wrap;font-family:monospace"
+    body = f"<pre style='{style}'>{html.escape(text)}</pre>"
     return (
         f"<div style='border-left:.3em solid {colour};padding:.4em .8em;margin:.3em 0'>"
-        f"<b style='color:{colour}'>{symbol}</b> <b>{html.escape(name)}</b> {words}"
+        f"<b>{symbol} {html.escape(name)}</b> {words}"
         f" <small>({points:g} {'point' if points == 1 else 'points'})</small>"
         f"{body if text else ''}</div>"
     )

@@ -12,6 +12,7 @@ back with one of its own.
 from __future__ import annotations
 
 import argparse
+import ast
 import builtins
 import contextlib
 import gc
@@ -183,8 +184,11 @@ def without_magics(source: str) -> str:
         if magic in ("%%time", "%%timeit", "%%capture"):
             return source.replace(source.splitlines()[0], "", 1)
         return ""
-    return re.sub(r"(?m)^[ \t]*[%!](?=[A-Za-z]).*$", lambda m: m[0][: -len(m[0].lstrip())] + "pass"
-                  if m[0][0].isspace() else "", source)  # fmt: skip
+    with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+        ast.parse(source)
+        return source  # Python as it stands: a line that begins with "%name" goes on from one above.
+    line = r"(?m)^([ \t]*)(?:[%!](?=[A-Za-z]).*|\?{1,2}[\w.]+|[\w.]+\?{1,2})[ \t]*$"
+    return re.sub(line, lambda m: f"{m[1]}pass" if m[1] else "", source)
 
 
 @contextlib.contextmanager
