@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import atexit
 import compileall
+import contextlib
 import functools
 import importlib
 import inspect
@@ -35,9 +36,15 @@ ALWAYS = ("__init__.py", "errors.py", "arrays.py", "files.py", "py.typed", "grad
 
 
 def withheld(assignment: Assignment, question: str) -> tuple[str, ...]:
-    """Return the names that are withheld from a question, as the assignment lists them."""
-    listed = assignment.settings.get("withheld", {})
-    return tuple(sorted({*listed.get("all", ()), *listed.get(question, ())}))
+    """Return the names that are withheld from a question.
+
+    They are those that the assignment lists under ``withheld`` for this question, and
+    those under ``all`` but what it lists for the question under ``needed``.  Questions with
+    the same names share their processes, which makes grading faster.
+    """
+    listed, needed = (assignment.settings.get(kind, {}) for kind in ("withheld", "needed"))
+    common = set(listed.get("all", ())) - set(needed.get(question, ()))
+    return tuple(sorted(common | set(listed.get(question, ()))))
 
 
 def library(assignment: Assignment, question: str) -> Path:
@@ -87,7 +94,10 @@ def _places(names: Iterable[str]) -> dict[Path, dict[str, str]]:
     for name in names:
         value = _find(name)
         value = inspect.unwrap(getattr(value, "fget", None) or value)
-        file = inspect.getsourcefile(value) if hasattr(value, "__qualname__") else None
+        file = None
+        if inspect.isfunction(value) or inspect.isclass(value):
+            with contextlib.suppress(TypeError, OSError):  # A class that is built in.
+                file = inspect.getsourcefile(value)
         if file is None or PACKAGE not in Path(file).parents:
             raise OptionError("assignment", f"{name} cannot be withheld",
                               expected="a function, class or method of the package")  # fmt: skip

@@ -64,7 +64,8 @@ class Assignment:
     settings : dict
         The notebook's metadata under ``workbench``: ``rooms`` (rooms of the package that
         an answer may import), ``withheld`` (library functions that are the answer itself,
-        by question), ``seconds`` and ``megabytes`` (limits, a question).
+        by question, or for ``all``), ``needed`` (those of ``all`` that a question may use all
+        the same), ``seconds`` and ``megabytes`` (limits, a question).
     """
 
     name: str
