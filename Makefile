@@ -12,7 +12,7 @@ JOBS   ?= 2
 export OMP_NUM_THREADS      ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help compare test test-quick test-peers lint format lab bench doctor exercises peers clean
+.PHONY: help compare test test-quick test-peers lint format lab bench doctor exercises debian peers clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ doctor: $(VENV)/run  ## Say what this installation can do, and what it lacks.
 
 exercises: $(VENV)/dev  ## Make exercises/ anew from solutions/, through nbgrader.
 	for name in $$(ls solutions); do $(BIN)/workbench release $$name || exit 1; done
+
+debian:  ## Install bubblewrap, the sandbox of `workbench grade` (Debian, Ubuntu; asks for sudo).
+	bash .ci/debian.sh
 
 peers: $(VENV)/peers  ## Install PyTorch, JAX and autograd, for `make bench` and `make test-peers`.
 

@@ -36,6 +36,9 @@ app = typer.Typer(
 )
 
 
+INTERRUPTED = {"grade": "what is judged is kept: go on with --resume"}
+
+
 def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
     """Turn our own errors and Ctrl-C into a line and an exit status, not a traceback."""
 
@@ -48,7 +51,8 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
             usage = isinstance(error, OptionError | UnknownNameError)
             raise typer.Exit(EXIT_USAGE if usage else EXIT_FAILED) from None
         except KeyboardInterrupt:
-            typer.echo(f"interrupted: {command.__name__} stopped; nothing was written", err=True)
+            kept = INTERRUPTED.get(command.__name__, "nothing was written")
+            typer.echo(f"interrupted: {command.__name__} stopped; {kept}", err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
     return wrapped
@@ -431,7 +435,7 @@ def grade(
     if json_file != "-":
         out.print(grading.table(graded.rows, name))
     number = len({row.student for row in graded.rows})
-    err.print(f"{number} submissions in {graded.seconds:.1f} s; marks are in "
+    err.print(f"{number} submission{'s' if number > 1 else ''} in {graded.seconds:.1f} s; marks are in "
               f"{course / 'gradebook.db'}, pages in {course / 'feedback'}.", soft_wrap=True)  # fmt: skip
     if graded.to_mark:
         per = len({each["question"] for each in graded.to_mark})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -48,7 +49,7 @@ PACKAGES = (
 
 def checks() -> list[Check]:
     """Return every check, the needed ones first."""
-    return [python(), numpy(), *packages(), gpu(), kernel(), *data()]
+    return [python(), numpy(), *packages(), sandbox(), gpu(), kernel(), *data()]
 
 
 def python() -> Check:
@@ -77,6 +78,15 @@ def packages() -> list[Check]:
               "" if fine else install_line(extra))
         for extra, module, distribution, purpose in PACKAGES
     ]  # fmt: skip
+
+
+def sandbox() -> Check:
+    """Check for bubblewrap, which `workbench grade` runs answers in."""
+    found = shutil.which("bwrap")
+    if found is not None:
+        return Check("bubblewrap", True, "`workbench grade` runs answers in a sandbox")
+    fix = "apt install bubblewrap" if sys.platform == "linux" else ""
+    return Check("bubblewrap", False, "absent: `workbench grade` has limits, and no sandbox", fix)
 
 
 def gpu() -> Check:

@@ -260,7 +260,8 @@ def _on_cluster(address: str) -> Run:
                 key = f"judge-{assignment.name}-{uuid.uuid4().hex}"
                 futures[key] = each, client.submit(_judge_on_worker, assignment, _whole(each),
                                                    options, key=key, pure=False)  # fmt: skip
-            for future in as_completed([future for _, future in futures.values()]):
+            for future in as_completed([future for _, future in futures.values()],
+                                       loop=client.loop):  # fmt: skip
                 each = futures[future.key][0]
                 if future.status == "finished":
                     yield each.student, [Row(**row) for row in future.result()]

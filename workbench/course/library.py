@@ -24,7 +24,7 @@ from typing import Any
 
 import workbench
 from workbench.course.notebooks import Assignment
-from workbench.errors import OptionError
+from workbench.errors import DataError, OptionError
 
 __all__ = ["library", "withheld"]
 
@@ -56,9 +56,16 @@ def library(assignment: Assignment, question: str) -> Path:
     ------
     OptionError
         If the assignment names a room or a function that there is not.
+    DataError
+        If the folder for temporary files is full.
     """
     rooms = tuple(assignment.settings.get("rooms", ()))
-    return _made(rooms, withheld(assignment, question))
+    try:
+        return _made(rooms, withheld(assignment, question))
+    except OSError as error:
+        raise DataError("grade", "cannot copy the library for the sandbox",
+                        given=f"{tempfile.gettempdir()}: {error.strerror or error}",
+                        fix="make room there, then go on with --resume") from error  # fmt: skip
 
 
 @functools.cache

@@ -38,6 +38,7 @@ from workbench.course.sandbox import Ended, Limits, Sandbox
 __all__ = ["Judge", "Options", "judge", "student_secret"]
 
 LONGEST = 4000  # Characters of feedback that are kept.
+WAIT = 3  # Times the limit on processor time that may pass by the clock: the machine may be busy.
 TOO_LARGE = 3  # Times the memory limit that all processes of an answer may hold together.
 
 
@@ -122,7 +123,8 @@ class _Desk:
     def __init__(self, connection: socket.socket, sandbox: Sandbox, limits: Limits) -> None:
         self.channel = Channel(connection, lambda told: Remote(self, told), _describe)
         self.sandbox, self.limits = sandbox, limits
-        self.channel.deadline = time.monotonic() + limits.seconds
+        self.wait = WAIT * limits.seconds
+        self.channel.deadline = time.monotonic() + self.wait
         self.channel.idle = self._look
         self._looked = time.monotonic()
         self.largest = 0
@@ -149,7 +151,7 @@ class _Desk:
         except ProtocolError as error:
             raise _Stop("tampered", f"the process of your code sent {error}") from None
         except TooLateError:
-            raise _Stop("timeout", f"no result within {self.limits.seconds:g} seconds") from None
+            raise _Stop("timeout", f"no result within {self.wait:g} seconds") from None
         except ClosedError:
             raise _Stop("died", "") from None
         if reply.get("memory") is True:
@@ -281,7 +283,7 @@ def _judge_cell(
 ) -> Row:  # fmt: skip
     begin, desk = time.monotonic(), None
     try:
-        with _backstop(3 * limits.seconds + 10):
+        with _backstop((WAIT + 1) * limits.seconds + 10):
             desk = _Desk(sandbox.connect(), sandbox, limits)
             _check(assignment, submission, cell, options, desk)
         verdict, feedback = "pass", ""

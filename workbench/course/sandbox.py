@@ -58,7 +58,7 @@ class Limits:
     Parameters
     ----------
     seconds : float
-        Wall time, and processor time.
+        Processor time; by the clock it may take three times as long.
     megabytes : int
         Memory beyond what Python and the libraries take.
     processes : int
@@ -158,7 +158,13 @@ class Sandbox:
         ours, theirs = socket.socketpair()
         with theirs:
             words = (int(self.limits.seconds) + 1, self.limits.megabytes, self.limits.processes)
-            socket.send_fds(self.control, [" ".join(map(str, words)).encode()], [theirs.fileno()])
+            try:
+                socket.send_fds(
+                    self.control, [" ".join(map(str, words)).encode()], [theirs.fileno()]
+                )
+            except OSError:
+                ours.close()
+                raise
         return ours
 
     def ended(self) -> Ended:

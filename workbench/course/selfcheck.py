@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "check_notebook", "find_notebook_of"]
 
+#: What reading a file that is no notebook may raise.
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 # Blue and orange are told apart by everybody; the symbols say the same.
 _PASSED, _FAILED = ("✓", "#0072b2", "passes"), ("✗", "#d55e00", "does not pass yet")
 
@@ -71,7 +73,7 @@ def _checks(question: str, namespace: dict[str, Any]) -> list[tuple[str, float, 
     for path in [*paths, *sorted(Path.cwd().glob("*.ipynb"))]:
         try:
             assignment = parse_assignment(path.stem, json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, *UNREADABLE):
             continue
         cells = assignment.of_kind("check")
         found = [(cell.id, cell.points, cell.source) for cell in cells
@@ -93,12 +95,16 @@ def _run(source: str, namespace: dict[str, Any]) -> tuple[bool, str]:
             exec(compile(source, "<check>", "exec"), dict(namespace))
     except NotImplementedError:
         return True, "not answered yet"
-    except NameError as error:
-        return True, f"there is no {error.name} yet: run the cell that defines it"
     except WorkbenchError as error:
         return True, str(error)
-    except Exception as error:
-        return True, f"your code raised {type(error).__name__}: {error}"
+    except (Exception, SystemExit) as error:
+        if isinstance(error, NameError) and error.name:
+            return True, f"there is no {error.name} yet: run the cell that defines it"
+        try:
+            text = str(error)
+        except Exception as worse:
+            text = f"(its text cannot be made: {type(worse).__name__})"
+        return True, f"your code raised {type(error).__name__}: {text}"
     return False, ""
 
 
@@ -146,7 +152,7 @@ def read_own(path: Path) -> tuple[Assignment, bytes]:
     data = read_file(path)
     try:
         assignment = parse_assignment(path.stem, json.loads(data))
-    except (ValueError, KeyError, TypeError) as error:
+    except UNREADABLE as error:
         raise DataError("check", "this is not a notebook that can be read", given=str(path),
                         fix="open it in Jupyter, and save it again") from error  # fmt: skip
     if not assignment.of_kind("check"):

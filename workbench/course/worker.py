@@ -186,7 +186,9 @@ def without_magics(source: str) -> str:
         return ""
     with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
         ast.parse(source)
-        return source  # Python as it stands: a line that begins with "%name" goes on from one above.
+        return (
+            source  # Python as it stands: a line that begins with "%name" goes on from one above.
+        )
     line = r"(?m)^([ \t]*)(?:[%!](?=[A-Za-z]).*|\?{1,2}[\w.]+|[\w.]+\?{1,2})[ \t]*$"
     return re.sub(line, lambda m: f"{m[1]}pass" if m[1] else "", source)
 
