@@ -16,6 +16,7 @@ from mutation import mutants
 from workbench.course.notebooks import parse_submission, read_assignment
 from workbench.course.referee import Judge, Options
 from workbench.course.sandbox import isolation
+from workbench.course.worker import globals_of
 
 nbformat = pytest.importorskip("nbformat", reason='needs pip install ".[course]"')
 pytest.importorskip("nbgrader", reason='needs pip install ".[course]"')
@@ -146,6 +147,17 @@ def test_there_are_four_wrong_answers_for_every_check():
         loses = [check for mutant in known(name)["MUTANTS"] for check in mutant.loses]
         for cell in read_assignment(name, REPOSITORY).of_kind("check"):
             assert loses.count(cell.id) >= 4, f"{name}: {cell.id}"
+
+
+@each_name
+def test_nothing_depends_on_the_answer_to_another_question(name):
+    assignment, answered_in = read_assignment(name, REPOSITORY), {}
+    for cell in assignment.of_kind("answer", "apparatus"):
+        for word in globals_of(cell.source)[0]:
+            answered_in.setdefault(word, set()).add(cell.question)
+    for cell in assignment.of_kind("given", "apparatus", "answer", "check"):
+        used = globals_of(cell.source)[1] & answered_in.keys()
+        assert not {word for word in used if cell.question not in answered_in[word]}, cell.id
 
 
 # --- by the grader ------------------------------------------------------------------
