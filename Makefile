@@ -12,7 +12,7 @@ JOBS   ?= 2
 export OMP_NUM_THREADS      ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help compare test test-quick test-peers lint format lab bench doctor exercises debian peers clean
+.PHONY: help compare test test-proof test-quick test-peers lint format lab bench doctor exercises debian peers clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -20,11 +20,14 @@ help:  ## Show this list.
 compare: $(VENV)/run  ## Train one model in all four eras and compare them (CASE=digits-mlp).
 	$(BIN)/workbench compare $(CASE)
 
-test: $(VENV)/dev  ## Run every test, with coverage.
-	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term --cov-fail-under=90
+test: $(VENV)/dev  ## Run the tests, with coverage.
+	$(BIN)/python -m pytest -n $(JOBS) -m "not proof" --cov --cov-report=term --cov-fail-under=90
+
+test-proof: $(VENV)/dev  ## Run what takes minutes: hostile answers, mutants, nbgrader, whole runs.
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m proof
 
 test-quick: $(VENV)/dev  ## Run the tests that take seconds.
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow and not proof"
 
 test-peers: $(VENV)/dev $(VENV)/peers  ## Install PyTorch, JAX and autograd, and run what is held against them.
 	$(BIN)/python -m pytest -n $(JOBS) -m peers tests/peers

@@ -59,6 +59,7 @@ def test_an_era_has_a_program_or_a_reason(case):
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.parametrize(
     ("name", "least"),
     [("digits-mlp", 0.95), ("logistic", 0.93), ("mnist-mlp", 0.91), ("digits-cnn", 0.93),

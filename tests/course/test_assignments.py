@@ -164,6 +164,7 @@ def test_nothing_depends_on_the_answer_to_another_question(name):
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 @each_question
 def test_reference_has_full_marks_and_blank_none(judge, name, question):
     for row in judge(name, question, submission(name, "exercises", "blank")).values():
@@ -175,6 +176,7 @@ def test_reference_has_full_marks_and_blank_none(judge, name, question):
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 @each_question
 def test_every_wrong_answer_is_refused_with_its_fault_named(judge, name, question):
     reference, problems = {c.id: c.source for c in read("solutions", name).cells}, []
@@ -193,6 +195,7 @@ def test_every_wrong_answer_is_refused_with_its_fault_named(judge, name, questio
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 @each_question
 def test_the_library_does_not_do_the_work(judge, name, question):
     if isolation()[0] != "bubblewrap":
@@ -210,6 +213,7 @@ def test_the_library_does_not_do_the_work(judge, name, question):
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 @each_name
 def test_mutants_of_the_reference_are_caught(judge, name):
     equivalent = known(name).get("EQUIVALENT", {})

@@ -138,7 +138,8 @@ def student_of(rows, attack):
     return next(own for name, own in rows.items() if name[3:] == attack.name.replace("/", "-"))
 
 
-pytestmark = pytest.mark.slow
+# One group: the batches are graded once, in one process of the test run.
+pytestmark = [pytest.mark.slow, pytest.mark.proof, pytest.mark.xdist_group("attacks")]
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=names())

@@ -30,7 +30,8 @@ from workbench.course.notebooks import read_assignment
 nbformat = pytest.importorskip("nbformat", reason='needs pip install ".[course]"')
 pytest.importorskip("nbgrader", reason='needs pip install ".[course]"')
 
-pytestmark = pytest.mark.slow
+# One group: both roads are walked once, in one process of the test run.
+pytestmark = [pytest.mark.slow, pytest.mark.proof, pytest.mark.xdist_group("road")]
 
 REPOSITORY = Path(__file__).parents[2]
 NAMES = sorted(path.name for path in (REPOSITORY / "solutions").iterdir() if path.is_dir())
