@@ -13,8 +13,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import copy
-import hashlib
-import hmac
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -88,6 +86,9 @@ def rng(key: int) -> np.random.Generator:
     secret = _seed.get()
     if secret is None:
         return np.random.default_rng(key)
+    import hashlib  # Not needed by an answer, whose process should start at once.
+    import hmac
+
     digest = hmac.digest(secret, str(key).encode(), hashlib.sha256)
     return np.random.default_rng(int.from_bytes(digest))
 

@@ -185,7 +185,7 @@ def course_secret(course: Path) -> str:
         If it cannot be stored.
     """
     path = course / STATE / "secret"
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         if text := path.read_text(encoding="ascii").strip():
             return text
     atomic_write(path, secrets.token_hex(16) + "\n", where="grade",

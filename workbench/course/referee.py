@@ -263,7 +263,7 @@ def judge(assignment: Assignment, submission: Submission, options: Options) -> l
 
 
 def _preload(assignment: Assignment) -> tuple[str, ...]:
-    rooms = ("gradcheck", "course.checks", *assignment.settings.get("rooms", ()))
+    rooms = ("gradcheck", "datasets", "course.checks", *assignment.settings.get("rooms", ()))
     return tuple(f"workbench.{room}" for room in rooms)
 
 

@@ -295,7 +295,6 @@ def fork_server(control: socket.socket, *, alone: bool) -> None:
             try:
                 control.close()
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
-                gc.unfreeze()
                 serve(socket.socket(fileno=files[0]), limits)
             finally:
                 os._exit(0)
