@@ -213,18 +213,26 @@ def timer(seconds: float) -> Any:
 
 def plan(cells: list[dict[str, Any]], names: list[str]) -> list[int]:
     """Choose the cells to run: given and own ones, and those that define what these need."""
-    tables = [globals_of(cell["source"]) for cell in cells]
+    tables: dict[int, tuple[set[str], set[str]]] = {}
+
+    def table(i: int) -> tuple[set[str], set[str]]:
+        if i not in tables:
+            tables[i] = globals_of(cells[i]["source"])
+        return tables[i]
+
     chosen: set[int] = set()
     fresh = {i for i, cell in enumerate(cells) if cell["role"] != "other"}
-    wanted, here = set(names), set()
+    wanted, here = set(names), set(dir(builtins))
     for i in fresh:
-        here |= tables[i][0]
+        here |= table(i)[0]
     while fresh:
         chosen |= fresh
         for i in fresh:
-            wanted |= tables[i][1]
-        fresh = {i for i in range(len(cells)) if i not in chosen
-                 and (wanted - here) & tables[i][0]}  # fmt: skip
+            wanted |= table(i)[1]
+        missing = wanted - here
+        # Mostly nothing is missing, and the rest of the notebook need not be read.
+        fresh = {i for i in range(len(cells)) if missing and i not in chosen
+                 and missing & table(i)[0]}  # fmt: skip
     return sorted(chosen)
 
 
