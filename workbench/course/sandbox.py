@@ -19,6 +19,7 @@ import importlib.util
 import os
 import secrets
 import shutil
+import signal
 import site
 import socket
 import subprocess
@@ -324,17 +325,23 @@ def _walls() -> tuple[str, ...]:
               for kind in ("purelib", "platlib")}  # fmt: skip
     hidden |= {*site.getsitepackages([prefix, "/usr", "/usr/local"]), "/usr/lib/python3/dist-packages",
                "/usr/src", "/usr/share", os.getcwd()}  # fmt: skip
-    for path in sorted(hidden):
-        real = os.path.realpath(path)
-        if os.path.isdir(real) and any(real.startswith(f"{each}/") for each in shared):
-            words += ["--tmpfs", real]
-    words += ["--proc", "/proc", "--dev", "/dev", "--size", str(64 << 20), "--tmpfs", "/tmp",
-              "--dir", "/site", "--chdir", "/tmp"]  # fmt: skip
+    masks = [real for real in map(os.path.realpath, sorted(hidden)) if os.path.isdir(real)
+             and any(real.startswith(f"{each}/") for each in shared)]  # fmt: skip
+    for path in masks:
+        words += ["--tmpfs", path]
+    words += ["--proc", "/proc", "--dev", "/dev", "--dir", "/site", "--dir", "/library",
+              "--dir", "/tmp", "--dir", "/dev/shm"]  # fmt: skip
     for name, value in _environment().items():
         words += ["--setenv", name, value]
     for name in PACKAGES:
         for part in _files(name):
             words += ["--ro-bind", str(part), f"/site/{part.name}"]
+    # What bubblewrap made on the way lies in memory too, and must not be filled.
+    for path in [*masks, "/dev", "/"]:
+        words += ["--remount-ro", path]
+    for path, megabytes in (("/dev/shm", 16), ("/tmp", 64)):
+        words += ["--perms", "1777", "--size", str(megabytes << 20), "--tmpfs", path]
+    words += ["--chdir", "/tmp"]
     return tuple(words)
 
 
@@ -373,6 +380,9 @@ def _kill(process: subprocess.Popen[bytes], *, tree: bool) -> None:
 
         with contextlib.suppress(psutil.Error):
             family = psutil.Process(process.pid).children(recursive=True)
+        if os.name == "posix":
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
     process.kill()
     for each in family:
         with contextlib.suppress(Exception):

@@ -37,6 +37,7 @@ from workbench.course.channel import Channel, ClosedError
 __all__ = ["main"]
 
 EXTRA_SECONDS = 2  # What a cell that the student added may take before it is left behind.
+PR_SET_CHILD_SUBREAPER = 36  # From <linux/prctl.h>.
 LARGEST_TOLD = 4000  # Characters of an exception's text.
 
 
@@ -292,6 +293,11 @@ def fork_server(control: socket.socket, *, alone: bool) -> None:
     ``alone`` says that every other process in sight belongs to the sandbox, and may be
     killed when a check is over.
     """
+    if not alone and sys.platform == "linux":
+        import ctypes
+
+        # A process whose parent ended becomes a child of this one, where it is found and killed.
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     while True:
         message, files, _, _ = socket.recv_fds(control, 4096, 1)
         if not message:
