@@ -225,7 +225,7 @@ def f():
 """
     caller = Caller(place)
     found = caller.run(code)["value"]
-    assert found == {"CPU": 21, "CORE": 0, "FSIZE": 16 << 20, "NPROC": 24}
+    assert found == {"CPU": 21, "CORE": 0, "FSIZE": 16 << 20, "NPROC": 12}
     code = "def f():\n    return len(bytearray(2 << 30))"
     assert caller.run(code) == {"memory": True}
 

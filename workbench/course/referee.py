@@ -38,7 +38,7 @@ from workbench.course.sandbox import Ended, Limits, Sandbox
 __all__ = ["Judge", "Options", "judge", "student_secret"]
 
 LONGEST = 4000  # Characters of feedback that are kept.
-WAIT = 3  # Times the limit on processor time that may pass by the clock: the machine may be busy.
+WAIT = 6  # Times the limit on processor time that may pass by the clock: others keep it busy.
 TOO_LARGE = 3  # Times the memory limit that all processes of an answer may hold together.
 
 

@@ -59,7 +59,7 @@ class Limits:
     Parameters
     ----------
     seconds : float
-        Processor time; by the clock it may take three times as long.
+        Processor time; by the clock it may take six times as long.
     megabytes : int
         Memory beyond what Python and the libraries take.
     processes : int
@@ -68,7 +68,7 @@ class Limits:
 
     seconds: float = 10.0
     megabytes: int = 1500
-    processes: int = 24
+    processes: int = 12
 
 
 @dataclass(frozen=True)
