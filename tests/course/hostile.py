@@ -200,7 +200,7 @@ ATTACKS = [
            "import threading, time\ndef double(x):\n    while True:\n        try: threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n        except RuntimeError: pass",
            ("timeout", "died", "out of memory"), everywhere=False),
     Attack("fills the disk",
-           "def double(x):\n    with open('/tmp/full', 'wb') as f:\n        while True: f.write(b'0' * 10**7)",
+           "def double(x):\n    with open('full', 'wb') as f:\n        while True: f.write(b'0' * 10**7)",
            ("fail", "died", "out of memory", "timeout")),
     Attack("kills its parent", "import os, signal\nos.kill(os.getppid(), 9)" + WRONG, FAIL_OR_DIE, everywhere=False),
     Attack("kills everything it can", "import os\nos.kill(-1, 9)" + WRONG, FAIL_OR_DIE, everywhere=False),
